@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// What calibration knows about the input of a stage: the rows x_1..x_N that its sites read over all windows.
+#pragma once
+
+#include <cstdint>
+
+#include "core/tensor.h"
+
+namespace edgeq {
+
+enum Need : unsigned {
+  kNeedMoments = 0,  // always collected
+  kNeedHessian = 1u << 0,
+};
+
+struct InputStats {
+  int64_t tokens = 0;  // N
+  Tensor abs_max;      // [d] max |x_j|
+  Tensor mean;         // [d] mean x_j
+  Tensor square_mean;  // [d] mean x_j^2
+  Tensor hessian;      // [d, d] mean x x^T (symmetric, undamped), or empty when not needed
+
+  int64_t width() const { return abs_max.size(); }
+};
+
+}  // namespace edgeq

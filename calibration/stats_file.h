@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// Calibration statistics cached in HDF5 (opens in h5py and HDFView): one group per stage or end, one dataset
+// per statistic.
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "calibration/stats.h"
+
+namespace edgeq {
+
+// What the statistics were collected from. A cache is valid only for an equal key.
+struct StatsKey {
+  std::string model_hash, corpus_name, corpus_hash;
+  int64_t windows = 0, window_tokens = 0;
+  std::string tool_version;
+  friend bool operator==(const StatsKey&, const StatsKey&) = default;
+};
+
+using StatsMap = std::map<std::string, InputStats>;  // "layers.3.qkv", "layers.3.o", ..., "head"
+
+// Written under a temporary name and renamed.
+void write_stats(const std::string& path, const StatsKey& key, const StatsMap& stats);
+StatsKey read_stats_key(const std::string& path);
+// Throws Error naming the file and the first field of the key that differs (found and expected), or what is
+// damaged.
+StatsMap read_stats(const std::string& path, const StatsKey& expected);
+
+}  // namespace edgeq

@@ -1,0 +1,37 @@
+# Every third-party dependency, found once. Debian packages: see `packages` in ./dev.
+find_package(Threads REQUIRED)
+find_package(fmt REQUIRED)
+find_package(nlohmann_json REQUIRED)
+find_path(XXHASH_INCLUDE xxhash.h REQUIRED)
+add_library(edgeq_xxhash INTERFACE)
+target_include_directories(edgeq_xxhash SYSTEM INTERFACE ${XXHASH_INCLUDE})
+
+find_path(PCRE2_INCLUDE pcre2.h REQUIRED)
+find_library(PCRE2_LIBRARY NAMES libpcre2-8.a pcre2-8 REQUIRED)
+add_library(edgeq_pcre2 INTERFACE)
+target_include_directories(edgeq_pcre2 SYSTEM INTERFACE ${PCRE2_INCLUDE})
+target_link_libraries(edgeq_pcre2 INTERFACE ${PCRE2_LIBRARY})
+
+find_package(CLI11 REQUIRED)
+
+if(NOT EDGEQ_DEVICE)
+  find_package(OpenMP REQUIRED COMPONENTS CXX)
+  find_package(Eigen3 3.4 REQUIRED)
+  find_package(HDF5 REQUIRED COMPONENTS C)
+  find_package(yaml-cpp REQUIRED)
+  # OpenBLAS by name: another provider of libblas would be many times slower.
+  find_library(OPENBLAS_LIBRARY openblas REQUIRED)
+  find_path(OPENBLAS_INCLUDE openblas_config.h PATH_SUFFIXES openblas-pthread openblas REQUIRED)
+  add_library(edgeq_openblas INTERFACE)
+  target_link_libraries(edgeq_openblas INTERFACE ${OPENBLAS_LIBRARY})
+  target_include_directories(edgeq_openblas SYSTEM INTERFACE ${OPENBLAS_INCLUDE})
+endif()
+
+if(EDGEQ_TORCH)
+  list(APPEND CMAKE_MODULE_PATH ${PROJECT_SOURCE_DIR}/cmake)
+  find_package(EdgeqTorch REQUIRED)
+endif()
+if(EDGEQ_TESTS)
+  find_package(GTest REQUIRED)
+  include(GoogleTest)
+endif()

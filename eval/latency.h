@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// Speed of a model in this process. Figures for reports are taken in a child process (edgeq-run) that has no
+// LibTorch.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "models/language_model.h"
+
+namespace edgeq {
+
+struct LatencyOptions {
+  int64_t prompt_tokens = 512, tokens = 128;
+  int repeats = 3;  // medians are reported
+  int threads = 0;  // for the bandwidth probe: the threads the model runs on
+};
+
+struct Latency {
+  int64_t prompt_tokens = 0, tokens = 0;
+  double prefill_tokens_per_second = 0, decode_tokens_per_second = 0;  // medians over repeats
+  double first_token_ms = 0;  // prefill of the prompt and one decode step
+  double token_ms_p50 = 0, token_ms_p99 = 0;
+  double bytes_per_token = 0;  // weights read by one decode step, and the KV cache at half the run
+  double decode_bytes_per_second = 0,
+         read_bandwidth = 0;  // bytes/s; the probe runs on the same number of threads
+  int threads = 0;
+};
+
+Latency measure_latency(const LanguageModel& model, const LatencyOptions& options);
+
+// Best of several timed reads of `bytes` of memory by `threads` threads, bytes per second.
+double probe_read_bandwidth(int64_t bytes, int threads);
+
+}  // namespace edgeq

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// What evaluation sees of any engine: tokens in, logits out. The LibTorch float model and the packed runtime
+// both are this, so that float and packed figures come from the same code.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "core/tensor.h"
+#include "models/blockwise_model.h"
+#include "models/config.h"
+
+namespace edgeq {
+
+enum class Logits : uint8_t { none, last, all };
+
+struct SessionOptions {
+  int64_t max_tokens = 0;  // room in the KV cache; 0 = the model's context
+};
+
+// One sequence and its KV cache. Not thread-safe; sessions of one model may run on different threads.
+class Session {
+ public:
+  virtual ~Session() = default;
+  // Appends tokens. Returns logits [0 | 1 | tokens, vocab], valid until the next feed. Throws Error for a
+  // token id outside the vocabulary or when the cache is full.
+  virtual MatrixView<const float> feed(std::span<const TokenId> tokens, Logits logits) = 0;
+  // Forgets all but the first `tokens` tokens.
+  virtual void truncate(int64_t tokens) = 0;
+  virtual int64_t length() const = 0;
+};
+
+class LanguageModel {
+ public:
+  virtual ~LanguageModel() = default;
+  virtual const ModelConfig& config() const = 0;
+  virtual int64_t weight_bytes() const = 0;  // bytes of weights held in memory or mapped
+  virtual int64_t kv_bytes_per_token() const = 0;
+  virtual std::unique_ptr<Session> start(const SessionOptions& options) const = 0;
+};
+
+}  // namespace edgeq

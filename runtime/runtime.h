@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// The reference runtime: runs packed INT4/INT8/float models without LibTorch, HDF5, OpenMP or YAML.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "models/import.h"
+#include "models/language_model.h"
+#include "models/packed_model.h"
+#include "models/tokenizer.h"
+
+namespace edgeq {
+
+enum class Activations : uint8_t {
+  int8_block,  // quantized on the fly, one scale per 32 values (default)
+  int8_token,  // one scale per token and layer input
+  f32,         // quantized weights are decoded and multiplied in float: slow, exact, for checking
+};
+
+struct RuntimeOptions {
+  int threads = 0;  // 0: the cores this process may run on
+  Activations activations = Activations::int8_block;
+  bool verify_checksums = true;
+};
+
+// A packed file, mapped and run without a copy.
+std::unique_ptr<LanguageModel> open_packed_runtime(const std::string& path, const RuntimeOptions& options);
+// Float weights of any checkpoint, repacked in memory: as f32, or as 16-bit where the checkpoint's values are
+// exact in it.
+std::unique_ptr<LanguageModel> open_float_runtime(const Checkpoint& checkpoint,
+                                                  const RuntimeOptions& options);
+
+// The kernels in use: "avx512vnni", "avx2", "neondot", "scalar".
+std::string active_isa();
+
+}  // namespace edgeq
