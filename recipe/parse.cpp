@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "recipe/parse.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <yaml-cpp/yaml.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <limits>
+#include <map>
+
+#include "core/error.h"
+#include "core/text.h"
+
+namespace edgeq {
+namespace {
+
+constexpr size_t kMaxRecipeBytes = 1 << 20;
+constexpr int64_t kMaxCount = int64_t(1) << 40;
+
+class Reader {
+ public:
+  Reader(std::string file, std::filesystem::path folder)
+      : file_(std::move(file)), folder_(std::move(folder)) {}
+
+  [[noreturn]] void fail(const YAML::Mark& mark, const std::string& message) const {
+    const std::string at = mark.is_null() ? file_ : fmt::format("{}:{}", file_, mark.line + 1);
+    throw Error(fmt::format("recipe {}: {}", at, message));
+  }
+
+  using Fields = std::map<std::string, std::function<void(const YAML::Node&)>>;
+
+  // Visits a map; every key must be one of `fields` and appear once.
+  void map(const YAML::Node& node, std::string_view what, const Fields& fields) const {
+    if (!node.IsMap()) fail(node.Mark(), fmt::format("{} is not a map of keys and values", what));
+    std::vector<std::string> seen;
+    for (const auto& entry : node) {
+      const std::string key = scalar(entry.first, "a key");
+      const auto field = fields.find(key);
+      if (field == fields.end()) unknown_key(entry.first.Mark(), what, key, fields);
+      if (std::find(seen.begin(), seen.end(), key) != seen.end())
+        fail(entry.first.Mark(), fmt::format("key {} appears twice in {}", key, what));
+      seen.push_back(key);
+      field->second(entry.second);
+    }
+  }
+
+  std::string scalar(const YAML::Node& node, std::string_view what) const {
+    if (!node.IsScalar()) fail(node.Mark(), fmt::format("{} is not a single value", what));
+    return node.Scalar();
+  }
+
+  int64_t count(const YAML::Node& node, std::string_view what, int64_t low) const {
+    const std::string text = scalar(node, what);
+    int64_t value = 0;
+    if (!YAML::convert<int64_t>::decode(node, value) || value < low || value > kMaxCount)
+      fail(node.Mark(), fmt::format("{} is \"{}\"; expected a whole number of at least {}", what, text, low));
+    return value;
+  }
+
+  // Paths in a recipe are relative to the recipe.
+  std::string path(const YAML::Node& node, std::string_view what) const {
+    const std::string text = scalar(node, what);
+    if (text.empty()) fail(node.Mark(), fmt::format("{} is empty; expected a path", what));
+    return (folder_ / text).lexically_normal().string();
+  }
+
+  void list(const YAML::Node& node, std::string_view what,
+            const std::function<void(const YAML::Node&)>& item) const {
+    if (!node.IsSequence()) fail(node.Mark(), fmt::format("{} is not a list", what));
+    for (const auto& element : node) item(element);
+  }
+
+  // Runs `body`; an Error gets the position of `node`.
+  template <class Body>
+  auto at(const YAML::Node& node, Body&& body) const {
+    try {
+      return body();
+    } catch (const Error& error) {
+      fail(node.Mark(), error.what());
+    }
+  }
+
+ private:
+  [[noreturn]] void unknown_key(const YAML::Mark& mark, std::string_view what, const std::string& key,
+                                const Fields& fields) const {
+    std::vector<std::string> names;
+    for (const auto& [name, visit] : fields) names.push_back(name);
+    const auto near = nearest_name(key, names);
+    const std::string cure = near ? fmt::format("did you mean {}?", *near)
+                                  : fmt::format("expected one of {}", fmt::join(names, ", "));
+    fail(mark, fmt::format("unknown key {} in {}; {}", key, what, cure));
+  }
+
+  std::string file_;
+  std::filesystem::path folder_;
+};
+
+DType parse_keep(const Reader& reader, const YAML::Node& node) {
+  const std::string text = reader.scalar(node, "keep");
+  if (text == "f32") return DType::f32;
+  if (text == "f16") return DType::f16;
+  if (text == "bf16") return DType::bf16;
+  reader.fail(node.Mark(), fmt::format("keep is \"{}\"; expected f32, f16 or bf16", text));
+}
+
+Rule parse_rule(const Reader& reader, const YAML::Node& node) {
+  Rule rule;
+  rule.line = node.Mark().line + 1;
+  bool has_scheme = false;
+  reader.map(node, "a rule",
+             {{"match", [&](const YAML::Node& n) { rule.match = reader.scalar(n, "match"); }},
+              {"keep", [&](const YAML::Node& n) { rule.keep = parse_keep(reader, n); }},
+              {"quantizer", [&](const YAML::Node& n) { rule.quantizer = reader.scalar(n, "quantizer"); }},
+              {"scheme",
+               [&](const YAML::Node& n) {
+                 const std::string text = reader.scalar(n, "scheme");
+                 rule.scheme = reader.at(n, [&] { return parse_scheme(text); });
+                 has_scheme = true;
+               }},
+              {"options", [&](const YAML::Node& n) {
+                 if (!n.IsMap()) reader.fail(n.Mark(), "options is not a map of keys and values");
+                 for (const auto& entry : n)
+                   rule.options.set(reader.scalar(entry.first, "a key"),
+                                    reader.scalar(entry.second, "an option"));
+               }}});
+  if (rule.match.empty())
+    reader.fail(node.Mark(), "a rule has no match; expected a pattern such as \"*.down_proj\"");
+  const bool quantizes = !rule.quantizer.empty() && has_scheme;
+  if (rule.keep && (has_scheme || !rule.quantizer.empty()))
+    reader.fail(node.Mark(), "a rule has both keep and quantizer or scheme; expected one or the other");
+  if (!rule.keep && !quantizes)
+    reader.fail(node.Mark(), "a rule says neither keep nor quantizer and scheme; expected one of the two");
+  return rule;
+}
+
+CalibrationSpec parse_calibration(const Reader& reader, const YAML::Node& node) {
+  CalibrationSpec spec;
+  reader.map(node, "calibration",
+             {{"corpus", [&](const YAML::Node& n) { spec.corpus = reader.path(n, "corpus"); }},
+              {"windows", [&](const YAML::Node& n) { spec.windows = reader.count(n, "windows", 1); }},
+              {"tokens", [&](const YAML::Node& n) { spec.tokens = reader.count(n, "tokens", 2); }},
+              {"statistics", [&](const YAML::Node& n) { spec.statistics = reader.path(n, "statistics"); }}});
+  return spec;
+}
+
+ProofSpec parse_proof(const Reader& reader, const YAML::Node& node) {
+  ProofSpec spec;
+  reader.map(node, "prove",
+             {{"corpus", [&](const YAML::Node& n) { spec.corpus = reader.path(n, "corpus"); }},
+              {"windows", [&](const YAML::Node& n) { spec.windows = reader.count(n, "windows", 0); }},
+              {"context", [&](const YAML::Node& n) { spec.context = reader.count(n, "context", 2); }},
+              {"prompt_tokens",
+               [&](const YAML::Node& n) { spec.prompt_tokens = reader.count(n, "prompt_tokens", 1); }},
+              {"tokens", [&](const YAML::Node& n) { spec.tokens = reader.count(n, "tokens", 1); }},
+              {"prompt", [&](const YAML::Node& n) { spec.prompt = reader.scalar(n, "prompt"); }}});
+  return spec;
+}
+
+Recipe read_recipe(const Reader& reader, const YAML::Node& root) {
+  Recipe recipe;
+  reader.map(
+      root, "the recipe",
+      {{"title", [&](const YAML::Node& n) { recipe.title = reader.scalar(n, "title"); }},
+       {"model", [&](const YAML::Node& n) { recipe.model = reader.path(n, "model"); }},
+       {"output", [&](const YAML::Node& n) { recipe.output = reader.scalar(n, "output"); }},
+       {"for",
+        [&](const YAML::Node& n) {
+          const std::string text = reader.scalar(n, "for");
+          recipe.target = reader.at(n, [&] { return parse_target(text); });
+        }},
+       {"calibration", [&](const YAML::Node& n) { recipe.calibration = parse_calibration(reader, n); }},
+       {"rules",
+        [&](const YAML::Node& n) {
+          reader.list(n, "rules",
+                      [&](const YAML::Node& r) { recipe.rules.push_back(parse_rule(reader, r)); });
+        }},
+       {"prove", [&](const YAML::Node& n) { recipe.prove = parse_proof(reader, n); }},
+       {"compare", [&](const YAML::Node& n) {
+          reader.list(n, "compare",
+                      [&](const YAML::Node& r) { recipe.compare.push_back(reader.scalar(r, "compare")); });
+        }}});
+  if (recipe.rules.empty())
+    reader.fail(root.Mark(), "no rules; expected at least one, such as {match: \"*\", ...}");
+  return recipe;
+}
+
+}  // namespace
+
+std::string target_text(Target target) { return target_names()[size_t(target)]; }
+
+const std::vector<std::string>& target_names() {
+  static const std::vector<std::string> names{"packed", "gguf:q4_0", "gguf:q8_0"};
+  return names;
+}
+
+Target parse_target(std::string_view text) {
+  const auto& names = target_names();
+  const auto found = std::find(names.begin(), names.end(), text);
+  if (found == names.end())
+    throw Error(fmt::format("target \"{}\" is unknown; expected one of {}", text, fmt::join(names, ", ")));
+  return Target(found - names.begin());
+}
+
+Recipe parse_recipe(std::string_view yaml, const std::string& file) {
+  const std::filesystem::path path(file);
+  const Reader reader(file, path.parent_path());
+  if (yaml.size() > kMaxRecipeBytes)
+    throw Error(fmt::format("recipe {}: {} bytes; expected at most {}", file, yaml.size(), kMaxRecipeBytes));
+  YAML::Node root;
+  try {
+    root = YAML::Load(std::string(yaml));
+  } catch (const YAML::Exception& e) {
+    reader.fail(e.mark, e.msg);
+  }
+  Recipe recipe = read_recipe(reader, root);
+  recipe.name = path.stem().string();
+  if (recipe.title.empty()) recipe.title = recipe.name;
+  recipe.text = yaml;
+  return recipe;
+}
+
+Recipe load_recipe(const std::string& path_or_name) {
+  const auto& known = builtin_recipes();
+  const auto found =
+      std::find_if(known.begin(), known.end(), [&](const auto& r) { return r.name == path_or_name; });
+  if (found != known.end()) return parse_recipe(found->yaml, path_or_name);
+  std::error_code ignored;
+  if (!std::filesystem::is_regular_file(path_or_name, ignored)) {
+    std::vector<std::string_view> names;
+    for (const auto& r : known) names.push_back(r.name);
+    throw Error(fmt::format("recipe {}: neither a file nor built in; the built-in ones are {}", path_or_name,
+                            fmt::join(names, ", ")));
+  }
+  std::ifstream stream(path_or_name, std::ios::binary);
+  std::string text{std::istreambuf_iterator<char>(stream), {}};
+  if (!stream) throw Error(fmt::format("recipe {}: cannot be read", path_or_name));
+  return parse_recipe(text, path_or_name);
+}
+
+}  // namespace edgeq

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// A recipe says what happens to a model: which text calibrates, what each site becomes, and how the result is
+// proved. One value for what a YAML file means; docs/recipes.md describes the file.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/dtype.h"
+#include "core/options.h"
+#include "core/quant_scheme.h"
+
+namespace edgeq {
+
+// The first rule whose pattern matches a site's name decides about it.
+struct Rule {
+  std::string match;          // glob on our own site names (models/names.h)
+  std::optional<DType> keep;  // f32, f16 or bf16: the site stays float; otherwise:
+  std::string quantizer;      // name in quantizers/registry.h
+  QuantScheme scheme;
+  Options options;
+  int line = 0;  // in the recipe file, for messages
+};
+
+// What the result is written for. It fixes the grid before codes are chosen.
+enum class Target : uint8_t { packed, gguf_q4_0, gguf_q8_0 };
+
+std::string target_text(Target target);      // "packed", "gguf:q4_0", ...
+Target parse_target(std::string_view text);  // Error listing the known
+const std::vector<std::string>& target_names();
+
+struct CalibrationSpec {
+  std::string corpus;  // path of a text, "" = none given
+  int64_t windows = 64, tokens = 512;
+  std::string statistics;  // path of an HDF5 cache written by `edgeq calibrate`; "" = walk the model
+};
+
+struct ProofSpec {
+  std::string corpus;                         // "" = no proof
+  int64_t windows = 0, context = 512;         // windows 0 = all that the text has
+  int64_t prompt_tokens = 512, tokens = 128;  // for latency
+  std::string prompt;                         // for the sample in the report, "" = none
+};
+
+struct Recipe {
+  std::string name;   // file name without ending
+  std::string title;  // one line for tables and lists
+  std::string model;  // path, "" = given on the command line
+  Target target = Target::packed;
+  CalibrationSpec calibration;
+  std::vector<Rule> rules;
+  ProofSpec prove;
+  std::vector<std::string> compare;  // other recipes, run on the same model and shown beside it in the report
+  std::string output;                // path of the packed file, "" = given on the command line
+  std::string text;                  // the YAML itself, for provenance
+};
+
+}  // namespace edgeq
