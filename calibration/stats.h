@@ -8,9 +8,11 @@
 
 namespace edgeq {
 
+// What a quantizer reads. Nothing unneeded is collected; with no needs at all the model is not walked.
 enum Need : unsigned {
-  kNeedMoments = 0,  // always collected
-  kNeedHessian = 1u << 0,
+  kNeedNothing = 0,
+  kNeedMoments = 1u << 0,  // abs_max, mean, square_mean: cheap, collected in every walk
+  kNeedHessian = 1u << 1,
 };
 
 struct InputStats {

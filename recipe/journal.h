@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// Finished parts of a model on disk: what makes a long run resumable. A part is "embedding", "layers.<n>" or
+// "head"; each is one safetensors file that appears whole or not at all. The key says which model, text,
+// recipe and version the parts belong to; parts of another key are refused, so a resumed run ends in the same
+// bytes as an uninterrupted one.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/quantized_tensor.h"
+#include "core/tensor.h"
+#include "eval/report.h"
+#include "models/block.h"
+
+namespace edgeq {
+
+// One compressed site: codes, or a float matrix in the type it is kept in.
+struct SiteResult {
+  std::string name;
+  std::optional<QuantizedTensor> quantized;
+  Tensor kept;  // f32, f16 or bf16, when not quantized
+  Tensor bias;  // f32 [rows] or empty
+  SiteReport report;
+};
+
+struct PartResult {
+  std::string part;
+  std::vector<SiteResult> sites;
+  std::vector<NamedTensor> vectors;  // norms, f32
+};
+
+class Journal {
+ public:
+  // Opens or creates the folder. A folder with another key: Error, saying how to start over.
+  Journal(std::string folder, const std::string& key);
+
+  const std::string& folder() const { return folder_; }
+  bool has(const std::string& part) const;
+  PartResult load(const std::string& part) const;  // Error when missing or damaged
+  void commit(const PartResult& result);
+  // Removes the folder: the result is written elsewhere.
+  void remove();
+
+ private:
+  std::string path_of(const std::string& part) const;
+  std::string folder_;
+};
+
+}  // namespace edgeq

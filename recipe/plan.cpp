@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "recipe/plan.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "core/text.h"
+#include "formats/panels.h"
+#include "models/names.h"
+#include "quantizers/registry.h"
+
+namespace edgeq {
+namespace {
+
+struct SiteShape {
+  std::string name;
+  std::vector<std::string> aliases;  // a tied table is the embedding and the head
+  int64_t rows, cols;
+};
+
+std::vector<SiteShape> site_shapes(const ModelConfig& config) {
+  std::vector<SiteShape> shapes;
+  shapes.push_back({"embedding", {"embedding"}, config.vocab, config.hidden});
+  if (config.tied_head) shapes.back().aliases.push_back("head");
+  for (size_t i = 0; i < config.layers.size(); ++i) {
+    const LayerShape& l = config.layers[i];
+    const auto add = [&](std::string_view part, int64_t rows, int64_t cols) {
+      const std::string name = layer_site(int64_t(i), part);
+      shapes.push_back({name, {name}, rows, cols});
+    };
+    add("attn.q_proj", l.heads * l.head_dim, config.hidden);
+    add("attn.k_proj", l.kv_heads * l.head_dim, config.hidden);
+    add("attn.v_proj", l.kv_heads * l.head_dim, config.hidden);
+    add("attn.o_proj", config.hidden, l.heads * l.head_dim);
+    add("mlp.gate_proj", l.ffn, config.hidden);
+    add("mlp.up_proj", l.ffn, config.hidden);
+    add("mlp.down_proj", config.hidden, l.ffn);
+  }
+  if (!config.tied_head) shapes.push_back({"head", {"head"}, config.vocab, config.hidden});
+  return shapes;
+}
+
+std::string rule_place(const Recipe& recipe, const Rule& rule) {
+  return fmt::format("recipe {}:{}", recipe.name, rule.line);
+}
+
+bool matches(const Rule& rule, const SiteShape& shape) {
+  return std::any_of(shape.aliases.begin(), shape.aliases.end(),
+                     [&](const std::string& alias) { return glob_match(rule.match, alias); });
+}
+
+// A rule that matches nothing is a typing error or a recipe for another family.
+void refuse_idle_rules(const Recipe& recipe, const std::vector<SiteShape>& shapes) {
+  for (const Rule& rule : recipe.rules) {
+    if (std::any_of(shapes.begin(), shapes.end(), [&](const auto& s) { return matches(rule, s); })) continue;
+    Error error(fmt::format("{}: rule \"{}\" matches no site", rule_place(recipe, rule), rule.match));
+    std::vector<std::string> names;
+    for (const auto& s : shapes) names.insert(names.end(), s.aliases.begin(), s.aliases.end());
+    if (const auto near = nearest_name(rule.match, names))
+      error.set_hint(fmt::format("did you mean \"{}\"?", *near));
+    throw error;
+  }
+}
+
+// The grid that the target can hold: a GGUF block type fixes group, zero and scale store.
+QuantScheme scheme_for(Target target, const QuantScheme& asked) {
+  switch (target) {
+    case Target::packed: return asked;
+    case Target::gguf_q4_0: return parse_scheme(asked.bits <= 4 ? "q4_0" : "q8_0");
+    case Target::gguf_q8_0: return parse_scheme("q8_0");
+  }
+  return asked;
+}
+
+SitePlan plan_site(const Recipe& recipe, const SiteShape& shape, const Checkpoint& checkpoint) {
+  const auto found = std::find_if(recipe.rules.begin(), recipe.rules.end(),
+                                  [&](const Rule& r) { return matches(r, shape); });
+  if (found == recipe.rules.end())
+    throw Error(fmt::format("recipe {}: no rule matches {}; end the rules with {{match: \"*\", ...}}",
+                            recipe.name, shape.name));
+  SitePlan site{.name = shape.name, .rows = shape.rows, .cols = shape.cols};
+  site.source = checkpoint.encoding(shape.name);
+  site.rule = int(found - recipe.rules.begin());
+  return with_context(fmt::format("{}: {}", rule_place(recipe, *found), shape.name), [&] {
+    if (found->keep) {
+      site.keep = found->keep;
+      const PanelShape panels = float_panel_shape(*site.keep, site.rows, site.cols);
+      site.bytes = panels.panels * panels.bytes;
+      return site;
+    }
+    site.scheme = scheme_for(recipe.target, found->scheme);
+    site.method = found->quantizer;
+    site.quantizer = make_quantizer(found->quantizer, site.scheme, found->options);
+    if (site.scheme.group != 0 && site.cols % site.scheme.group != 0)
+      throw Error(fmt::format("group {} does not divide {} columns", site.scheme.group, site.cols));
+    const PanelShape panels = panel_shape(site.scheme, site.rows, site.cols);
+    site.bytes = panels.panels * panels.bytes;
+    return site;
+  });
+}
+
+// What compress() holds at its fullest: the table, a block twice (float and as codes), the walking windows
+// and one Hessian with its factorization in double.
+int64_t estimate_ram(const Plan& plan) {
+  const ModelConfig& c = plan.config;
+  int64_t block = 0, widest = c.hidden;
+  for (const LayerShape& l : c.layers) {
+    const int64_t attention = l.head_dim * (2 * l.heads + 2 * l.kv_heads);
+    block = std::max(block, c.hidden * (attention + 3 * l.ffn));
+    widest = std::max({widest, l.ffn, l.heads * l.head_dim});
+  }
+  const int64_t table = c.vocab * c.hidden * 4;
+  int64_t bytes = 2 * block * 4 + table + (64 << 20);
+  if (plan.needs_statistics()) {
+    const int64_t tokens = plan.recipe.calibration.windows * plan.recipe.calibration.tokens;
+    bytes += tokens * (c.hidden + widest) * 4 + widest * widest * (4 + 3 * 8) + (200 << 20);
+  }
+  return bytes;
+}
+
+// "layers.3.mlp.down_proj" -> "layers.*.mlp.down_proj": sites of one kind share a line of the table.
+std::string kind_of(const std::string& name) {
+  if (!name.starts_with("layers.")) return name;
+  const size_t dot = name.find('.', 7);
+  return "layers.*" + name.substr(dot);
+}
+
+}  // namespace
+
+std::string SitePlan::treatment() const {
+  return keep ? fmt::format("keep {}", dtype_name(*keep)) : fmt::format("{} {}", method, scheme_text(scheme));
+}
+
+const SitePlan& Plan::site(std::string_view name) const {
+  const auto found =
+      std::find_if(sites.begin(), sites.end(), [&](const SitePlan& s) { return s.name == name; });
+  EDGEQ_CHECK(found != sites.end(), "every site of the model is planned");
+  return *found;
+}
+
+unsigned Plan::needs(std::span<const std::string> names) const {
+  unsigned needs = kNeedNothing;
+  for (const std::string& name : names)
+    if (const SitePlan& s = site(name); s.quantizer) needs |= s.quantizer->needs();
+  return needs;
+}
+
+bool Plan::needs_statistics() const {
+  return std::any_of(sites.begin(), sites.end(),
+                     [](const SitePlan& s) { return s.quantizer && s.quantizer->needs() != kNeedNothing; });
+}
+
+Plan make_plan(const Recipe& recipe, const Checkpoint& checkpoint) {
+  Plan plan;
+  plan.recipe = recipe;
+  plan.config = checkpoint.config();
+  const auto shapes = site_shapes(plan.config);
+  refuse_idle_rules(recipe, shapes);
+  for (const SiteShape& shape : shapes) {
+    plan.sites.push_back(plan_site(recipe, shape, checkpoint));
+    plan.weight_bytes += plan.sites.back().bytes;
+    plan.weights += shape.rows * shape.cols;
+  }
+  const CalibrationSpec& c = recipe.calibration;
+  if (plan.needs_statistics() && c.corpus.empty() && c.statistics.empty())
+    throw Error(
+        fmt::format("recipe {}: {} needs calibration text and none is given", recipe.name,
+                    std::find_if(plan.sites.begin(), plan.sites.end(),
+                                 [](const SitePlan& s) { return s.quantizer && s.quantizer->needs() != 0; })
+                        ->method))
+        .set_hint("add --calibration TEXT, or calibration: {corpus: TEXT} to the recipe");
+  plan.peak_ram_bytes = estimate_ram(plan);
+  return plan;
+}
+
+std::string plan_text(const Plan& plan) {
+  struct Line {
+    std::string kind, treatment, source, shape;
+    int64_t count = 0, bytes = 0;
+  };
+  std::vector<Line> lines;
+  for (const SitePlan& s : plan.sites) {
+    const Line line{kind_of(s.name), s.treatment(), s.source, fmt::format("{} x {}", s.rows, s.cols)};
+    auto at = std::find_if(lines.begin(), lines.end(), [&](const Line& l) {
+      return l.kind == line.kind && l.treatment == line.treatment && l.source == line.source &&
+             l.shape == line.shape;
+    });
+    if (at == lines.end()) at = lines.insert(lines.end(), line);
+    at->count += 1;
+    at->bytes += s.bytes;
+  }
+  std::string text = fmt::format("{:<26} {:>4}  {:>14}  {:<6} {:<26} {:>9}\n", "site", "n", "rows x cols",
+                                 "from", "becomes", "bytes");
+  for (const Line& l : lines)
+    text += fmt::format("{:<26} {:>4}  {:>14}  {:<6} {:<26} {:>9}\n", l.kind, l.count, l.shape, l.source,
+                        l.treatment, bytes_text(l.bytes));
+  text +=
+      fmt::format("{} sites, {} of weights, {:.3f} bits per weight, about {} of memory while quantizing\n",
+                  plan.sites.size(), bytes_text(plan.weight_bytes), plan.bits_per_weight(),
+                  bytes_text(plan.peak_ram_bytes));
+  return text;
+}
+
+}  // namespace edgeq

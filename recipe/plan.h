@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// Recipe + checkpoint headers -> what happens to each site, in bytes. Everything that can be refused is
+// refused here, before any work: `--dry-run` is a plan printed.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "models/import.h"
+#include "quantizers/quantizer.h"
+#include "recipe/recipe.h"
+
+namespace edgeq {
+
+struct SitePlan {
+  std::string name;
+  int64_t rows = 0, cols = 0;
+  std::string source;                          // encoding in the checkpoint: "BF16", "Q4_1"
+  std::optional<DType> keep;                   // set: stays float
+  QuantScheme scheme;                          // otherwise
+  std::string method;                          // name of the quantizer, "" when kept
+  std::shared_ptr<const Quantizer> quantizer;  // null when kept
+  int rule = 0;                                // index into Recipe::rules
+  int64_t bytes = 0;                           // in the kernels' layout
+
+  std::string treatment() const;  // "gptq int4-g64-sym", "keep F16"
+};
+
+struct Plan {
+  Recipe recipe;
+  ModelConfig config;
+  std::vector<SitePlan> sites;  // embedding, blocks in order, head unless tied
+  int64_t weight_bytes = 0;     // all sites
+  int64_t weights = 0;          // number of weights in all sites
+  int64_t peak_ram_bytes = 0;   // estimate: one block, hidden states, statistics, the table
+
+  const SitePlan& site(std::string_view name) const;
+  // Need flags of the sites of one block's stage, or of a table.
+  unsigned needs(std::span<const std::string> sites) const;
+  // Whether any site needs the model to be walked over calibration text.
+  bool needs_statistics() const;
+  double bits_per_weight() const { return 8.0 * double(weight_bytes) / double(weights); }
+};
+
+// Throws Error naming the recipe's line: a rule that matches no site, a group that does not divide, a site
+// without a rule, a quantizer or option that does not exist, a scheme that the target cannot hold.
+Plan make_plan(const Recipe& recipe, const Checkpoint& checkpoint);
+
+// A table for people: one line per kind of site, then the totals.
+std::string plan_text(const Plan& plan);
+
+}  // namespace edgeq
