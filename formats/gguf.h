@@ -43,6 +43,10 @@ class GgufFile final : public TensorReader {
   // Views look into the mapped file.
   std::vector<std::string_view> keys() const;  // in file order
   bool has(std::string_view key) const { return values_.contains(key); }
+  bool is_array(std::string_view key) const {  // false when absent
+    const auto found = values_.find(key);
+    return found != values_.end() && found->second.is_array;
+  }
   std::optional<int64_t> find_int(std::string_view key) const;
   std::optional<double> find_float(std::string_view key) const;
   std::optional<bool> find_bool(std::string_view key) const;
