@@ -41,4 +41,10 @@ class LanguageModel {
   virtual std::unique_ptr<Session> start(const SessionOptions& options) const = 0;
 };
 
+// What every engine refuses, in the same words: a token id outside the vocabulary, more tokens than the cache
+// has room for, a truncation outside [0, length]. Throw Error.
+void check_tokens(std::span<const TokenId> tokens, const ModelConfig& config);
+void check_room(int64_t length, int64_t more, int64_t max_tokens);
+void check_truncation(int64_t tokens, int64_t length);
+
 }  // namespace edgeq
