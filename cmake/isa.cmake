@@ -1,11 +1,14 @@
-# Flags of the one source file per instruction set in runtime/kernels. Everything else is built at the platform's baseline;
-# which table runs is decided at run time (runtime/kernels/dispatch.cpp).
-set(EDGEQ_ISA_SOURCES kernels/scalar.cpp)
-set(EDGEQ_ISA_FLAGS_avx2 -mavx2 -mfma -mf16c)
-set(EDGEQ_ISA_FLAGS_avx512vnni -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mfma -mf16c)
-set(EDGEQ_ISA_FLAGS_neondot -march=armv8.2-a+dotprod+fp16)
-if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
-  set(EDGEQ_ISAS avx2 avx512vnni)
-elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
-  set(EDGEQ_ISAS neondot)
-endif()
+# One source file per instruction set in runtime/kernels, each with its own flags; everything else is built at the platform's
+# baseline. Which of them runs is decided at run time (runtime/kernels/dispatch.cpp).
+# -O3 in every build type: -Os (device) and -O1 (dev) would spill the register tiles, which is all that these files are.
+set(EDGEQ_ISA_FLAGS_avx2 -O3 -mavx2 -mfma -mf16c)
+set(EDGEQ_ISA_FLAGS_avx512vnni -O3 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx2 -mfma -mf16c)
+set(EDGEQ_ISA_FLAGS_neondot -O3 -march=armv8.2-a+dotprod)
+set(EDGEQ_ISAS)
+
+function(edgeq_isa_sources target)
+  foreach(isa ${EDGEQ_ISAS})
+    target_sources(${target} PRIVATE ${isa}.cpp)
+    set_source_files_properties(${isa}.cpp PROPERTIES COMPILE_OPTIONS "${EDGEQ_ISA_FLAGS_${isa}}")
+  endforeach()
+endfunction()

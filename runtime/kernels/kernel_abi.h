@@ -2,6 +2,9 @@
 // The plain structs between the runtime and its kernels: all that an ISA file may include besides its
 // intrinsics header. No std:: type and no inline function lives here, so that nothing compiled for a newer
 // CPU can be merged into common code. Weights lie in layout r16k4 (formats/panels.h).
+//
+// Every operation below is defined down to its order of roundings, so that all instruction sets give the same
+// bits, and a row or token gives the same bits however many others it is computed with.
 #pragma once
 
 #include <stdint.h>
@@ -21,7 +24,7 @@ struct KernelWeight {
 };
 
 // Activations of one or more tokens, quantized to int8 per block of 32 columns: x ~ scale * code, padded with
-// zeros.
+// zeros. Codes lie in [-127, 127].
 struct KernelInput {
   const int8_t* codes;  // [tokens, blocks * 32]
   const float* scales;  // [tokens, blocks]
@@ -36,7 +39,8 @@ using MatmulKernel = void (*)(const KernelWeight&, const KernelInput&, float* y,
                               int64_t panel_begin, int64_t panel_end);
 
 // Float weights in float panels, float activations x[t * x_stride + col]. Per row: acc = fma(w, x, acc),
-// columns ascending.
+// columns ascending, from 0. Serves attention as well: keys in panels of 16 positions (cols = head size), and
+// values in panels of 16 dimensions (cols = positions so far, panel_bytes = room for all).
 struct KernelFloatWeight {
   const unsigned char* panels;
   int64_t panel_bytes, cols;
@@ -45,17 +49,61 @@ struct KernelFloatWeight {
 using FloatMatmulKernel = void (*)(const KernelFloatWeight&, const float* x, int64_t x_stride, int64_t tokens,
                                    float* y, int64_t y_stride, int64_t panel_begin, int64_t panel_end);
 
-// Quantizes one row of n floats to int8 per 32: scale = max|x| / 127 (0 for an all-zero block), code = round
-// to nearest even of x / scale computed as x * (127 / max|x|). n is a multiple of 32 (the caller pads with
-// zeros).
-using QuantizeRowKernel = void (*)(const float* x, int64_t n, int8_t* codes, float* scales, int32_t* sums);
+// Quantized weights as float weights, for activations that stay float: panel `panel` becomes an f32 float
+// panel of cols columns, out[col * 16 + row] = scale * float(code - zero), then + offset where there is one.
+using DecodePanelKernel = void (*)(const KernelWeight&, int64_t panel, float* out);
+
+// Quantizes one row of n floats to int8, one scale per `group` columns (32, or n for one scale per token);
+// scales and sums are written for every 32 columns. scale = max|x| / 127, code = x * (127 / max|x|) rounded
+// to nearest even. A group with max|x| below 2^-100 becomes all zero; one with an infinity or NaN gets codes
+// 0 and a NaN scale, so that it shows in every output. n is a multiple of group (the caller pads with zeros),
+// group of 32.
+using QuantizeRowKernel = void (*)(const float* x, int64_t n, int64_t group, int8_t* codes, float* scales,
+                                   int32_t* sums);
+
+// Sums over n elements below run in 16 lanes: lane l takes elements l, l + 16, ... in turn; then lanes are
+// added as (l, l + 8), (l, l + 4), (l, l + 2), (l, l + 1).
+
+// out[i] = (x[i] * r) * gain[i] with r = 1 / sqrt(sum / n + epsilon), sum by lane = fma(x, x, lane). out may
+// be x.
+using RmsNormKernel = void (*)(const float* x, const float* gain, int64_t n, float epsilon, float* out);
+
+// exp(x) as all kernels compute it, within 2 units in the last place of the true value, x clamped to
+// [-87, 88]: k = rint(x * log2 e), r = fma(k, -ln2_low, fma(k, -ln2_high, x)), p the polynomial
+// kExpCoefficients in r by Horner's rule with fma, and the result p * 2^k.
+constexpr float kExpLog2e = 0x1.715476p+0f, kExpLn2High = 0x1.62e4p-1f, kExpLn2Low = 0x1.7f7d1cp-20f;
+constexpr float kExpLow = -87.0f, kExpHigh = 88.0f;
+constexpr float kExpCoefficients[7] = {1.0f,           1.0f,          0x1.fffffcp-2f, 0x1.555492p-3f,
+                                       0x1.5558f2p-5f, 0x1.123a2p-7f, 0x1.6a23dp-10f};
+
+// out[i] = gate[i] / (1 + exp(-gate[i])) * up[i]. out may be gate or up.
+using SiluMulKernel = void (*)(const float* gate, const float* up, int64_t n, float* out);
+
+// In place: e = exp((x[i] - max) * scale), x[i] = e * (1 / sum of e). scale > 0, n > 0.
+using SoftmaxKernel = void (*)(float* x, int64_t n, float scale);
+
+// Rotates pairs (a, b) = (x[i], x[i + half]) in place: a' = fma(a, cosine[i], -(b * sine[i])),
+// b' = fma(b, cosine[i], a * sine[i]).
+using RopeKernel = void (*)(float* x, const float* cosine, const float* sine, int64_t half);
+
+// What a table needs of the CPU; cpu_features.h says what there is.
+enum CpuFeature : uint32_t {
+  kAvx2 = 1u << 0,        // with FMA and F16C
+  kAvx512Vnni = 1u << 1,  // with F, BW, DQ and VL
+  kNeonDot = 1u << 2,     // AArch64 dot product
+};
 
 struct KernelTable {
   const char* isa;
-  uint32_t required_features;  // CpuFeature flags (cpu_features.h)
+  uint32_t required_features;  // CpuFeature flags
   MatmulKernel matmul;
   FloatMatmulKernel float_matmul;
+  DecodePanelKernel decode_panel;
   QuantizeRowKernel quantize_row;
+  RmsNormKernel rms_norm;
+  SiluMulKernel silu_mul;
+  SoftmaxKernel softmax;
+  RopeKernel rope;
 };
 
 }  // namespace edgeq

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <string>
+
+#include "core/error.h"
+#include "runtime/kernels/cpu_features.h"
+#include "runtime/kernels/kernel_table.h"
+
+namespace edgeq {
+namespace {
+
+using testing::HasSubstr;
+
+std::string error_of(std::string_view isa) {
+  try {
+    choose_kernels(isa);
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+TEST(Dispatch, ScalarRunsEverywhereAndIsTheLastResort) {
+  ASSERT_FALSE(runnable_kernels().empty());
+  EXPECT_STREQ(runnable_kernels().back()->isa, "scalar");
+}
+
+TEST(Dispatch, EveryRunnableTableIsComplete) {
+  for (const KernelTable* table : runnable_kernels()) {
+    EXPECT_TRUE(table->matmul && table->float_matmul && table->decode_panel && table->quantize_row &&
+                table->rms_norm && table->silu_mul && table->softmax && table->rope)
+        << table->isa;
+    EXPECT_EQ(table->required_features & ~cpu_features(), 0u) << table->isa;
+  }
+}
+
+TEST(Dispatch, PrefersTheBestTable) { EXPECT_EQ(&choose_kernels(""), runnable_kernels().front()); }
+
+TEST(Dispatch, AForcedIsaIsTheOneThatRuns) {
+  for (const KernelTable* table : runnable_kernels()) EXPECT_EQ(&choose_kernels(table->isa), table);
+  // kernels() reads the variable at its first call, so the suite as a whole is run once per ISA.
+  const char* forced = std::getenv("EDGEQ_ISA");
+  EXPECT_STREQ(kernels().isa, forced == nullptr ? runnable_kernels().front()->isa : forced);
+}
+
+TEST(Dispatch, AnUnknownIsaIsAnErrorThatListsTheRunnable) {
+  const std::string text = error_of("sse9");
+  EXPECT_THAT(text, HasSubstr("\"sse9\", which this build does not know"));
+  for (const KernelTable* table : runnable_kernels()) EXPECT_THAT(text, HasSubstr(table->isa));
+}
+
+}  // namespace
+}  // namespace edgeq
