@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "formats/output_file.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <system_error>
+#include <utility>
+
+#include "core/error.h"
+
+namespace edgeq {
+namespace {
+
+constexpr size_t kBufferBytes = 256 * 1024;
+constexpr size_t kMoveBytes = 4 * 1024 * 1024;
+
+[[noreturn]] void fail(std::string_view verb, const std::string& path, int reason) {
+  throw Error(fmt::format("cannot {} {}: {}", verb, path, std::generic_category().message(reason)));
+}
+
+// Advisory lock of the whole file, owned by the open file, so that it goes with the descriptor and does not
+// disturb libraries that lock by flock(). False when another process holds it.
+bool lock(int descriptor) {
+  struct flock whole {};
+  whole.l_type = F_WRLCK;
+  whole.l_whence = SEEK_SET;
+  if (::fcntl(descriptor, F_OFD_SETLK, &whole) == 0) return true;
+  return errno != EAGAIN && errno != EACCES;  // a file system without locks: carry on without one
+}
+
+// The name still means the open file (another process may have renamed or removed it meanwhile).
+bool still_named(int descriptor, const std::string& path) {
+  struct stat named {
+  }, opened{};
+  return ::stat(path.c_str(), &named) == 0 && ::fstat(descriptor, &opened) == 0 &&
+         named.st_ino == opened.st_ino && named.st_dev == opened.st_dev;
+}
+
+std::string folder_of(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  if (slash == std::string::npos) return ".";
+  return slash == 0 ? "/" : path.substr(0, slash);
+}
+
+// A rename lives in its folder: without this a power cut may undo it. Not every file system can; no harm.
+void sync_folder(const std::string& folder) {
+  const int descriptor = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (descriptor < 0) return;
+  ::fsync(descriptor);
+  ::close(descriptor);
+}
+
+Error already_exists(const std::string& path) {
+  Error error(fmt::format("{} exists already; expected a new file", path));
+  error.set_hint("remove it or choose another output");
+  return error;
+}
+
+}  // namespace
+
+OutputFile::OutputFile(std::string path, Existing existing)
+    : path_(std::move(path)), partial_(path_ + ".partial"), existing_(existing) {
+  struct stat status {};
+  if (::lstat(path_.c_str(), &status) == 0) {
+    if (S_ISDIR(status.st_mode)) throw Error(fmt::format("output {} is a folder; expected a file", path_));
+    if (!S_ISREG(status.st_mode) && !S_ISLNK(status.st_mode))
+      throw Error(fmt::format("output {} is a device or pipe; expected a regular file", path_));
+    if (existing_ == Existing::refuse) throw already_exists(path_);
+  }
+  buffer_.reserve(kBufferBytes);
+  open_partial();
+}
+
+OutputFile::~OutputFile() {
+  if (descriptor_ < 0) return;
+  ::unlink(partial_.c_str());
+  ::close(descriptor_);
+}
+
+void OutputFile::open_partial() {
+  for (;;) {
+    const int descriptor = ::open(partial_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
+    if (descriptor < 0) fail("create", partial_, errno);
+    if (!lock(descriptor)) {
+      ::close(descriptor);
+      throw Error(fmt::format("{} is being written by another process", partial_));
+    }
+    if (still_named(descriptor, partial_)) {
+      descriptor_ = descriptor;
+      break;
+    }
+    ::close(descriptor);  // its writer finished between our open and our lock: this file is no longer partial
+  }
+  if (::ftruncate(descriptor_, 0) != 0) {
+    const int reason = errno;
+    ::close(std::exchange(descriptor_, -1));
+    fail("write", partial_, reason);
+  }
+}
+
+void OutputFile::write(std::span<const std::byte> bytes) {
+  EDGEQ_CHECK(descriptor_ >= 0, "a committed file is not written to");
+  if (buffer_.size() + bytes.size() > kBufferBytes) flush();
+  if (bytes.size() >= kBufferBytes) {
+    write_through(bytes, position_);
+    position_ += int64_t(bytes.size());
+  } else {
+    buffer_.insert(buffer_.end(), bytes.begin(), bytes.end());
+  }
+}
+
+void OutputFile::write(std::string_view text) { write(std::as_bytes(std::span(text))); }
+
+void OutputFile::pad_to(int64_t alignment, char fill) {
+  const int64_t rest = position() % alignment;
+  if (rest != 0) write(std::string(size_t(alignment - rest), fill));
+}
+
+void OutputFile::patch(int64_t offset, std::span<const std::byte> bytes) {
+  EDGEQ_CHECK(offset >= 0 && offset + int64_t(bytes.size()) <= position(), "patch stays inside the file");
+  flush();
+  write_through(bytes, offset);
+}
+
+void OutputFile::shift(int64_t offset, int64_t distance) {
+  EDGEQ_CHECK(offset >= 0 && offset <= position() && distance >= 0, "shift moves bytes of the file");
+  flush();
+  // From the end, so that no byte is overwritten before it has moved.
+  std::vector<std::byte> piece;
+  for (int64_t end = position_; end > offset;) {
+    const int64_t begin = std::max(offset, end - int64_t(kMoveBytes));
+    piece.resize(size_t(end - begin));
+    for (size_t got = 0; got < piece.size();) {
+      const ssize_t n =
+          ::pread(descriptor_, piece.data() + got, piece.size() - got, off_t(begin + int64_t(got)));
+      if (n < 0 && errno == EINTR) continue;
+      if (n <= 0) fail("read back", partial_, n < 0 ? errno : EIO);
+      got += size_t(n);
+    }
+    write_through(piece, begin + distance);
+    end = begin;
+  }
+  position_ += distance;
+}
+
+void OutputFile::commit() {
+  EDGEQ_CHECK(descriptor_ >= 0, "a file is committed once");
+  flush();
+  if (::fsync(descriptor_) != 0) fail("write", partial_, errno);
+  int failed = ENOSYS;
+  if (existing_ == Existing::refuse) {
+    failed =
+        ::renameat2(AT_FDCWD, partial_.c_str(), AT_FDCWD, path_.c_str(), RENAME_NOREPLACE) == 0 ? 0 : errno;
+    if (failed == EEXIST) throw already_exists(path_);
+    // File systems without RENAME_NOREPLACE: the best that is left is to look first.
+    if (failed == EINVAL && ::access(path_.c_str(), F_OK) == 0) throw already_exists(path_);
+  }
+  if (failed == ENOSYS || failed == EINVAL)
+    failed = ::rename(partial_.c_str(), path_.c_str()) == 0 ? 0 : errno;
+  if (failed != 0) fail("rename to its final name", partial_, failed);
+  sync_folder(folder_of(path_));
+  ::close(std::exchange(descriptor_, -1));
+}
+
+void OutputFile::flush() {
+  if (buffer_.empty()) return;
+  write_through(buffer_, position_);
+  position_ += int64_t(buffer_.size());
+  buffer_.clear();
+}
+
+void OutputFile::write_through(std::span<const std::byte> bytes, int64_t offset) {
+  while (!bytes.empty()) {
+    const ssize_t n = ::pwrite(descriptor_, bytes.data(), bytes.size(), off_t(offset));
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0)
+      fail(fmt::format("write {} bytes at offset {} of", bytes.size(), offset), partial_,
+           n < 0 ? errno : ENOSPC);
+    bytes = bytes.subspan(size_t(n));
+    offset += n;
+  }
+}
+
+}  // namespace edgeq
