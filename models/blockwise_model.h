@@ -9,10 +9,9 @@
 #include "core/tensor.h"
 #include "models/block.h"
 #include "models/config.h"
+#include "models/token.h"
 
 namespace edgeq {
-
-using TokenId = int32_t;
 
 // Where one window stands in the walk. Plain floats, so that it can be spilled to a file.
 struct State {

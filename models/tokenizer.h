@@ -12,11 +12,12 @@
 #include <string_view>
 #include <vector>
 
-#include "models/blockwise_model.h"
+#include "models/token.h"
 
 namespace edgeq {
 
 class GgufFile;
+struct TokenizerData;
 
 enum class SpecialTokens : uint8_t {
   plain,  // text like "<|im_end|>" is encoded as ordinary characters
@@ -62,6 +63,8 @@ class Tokenizer {
   // A compact own form for the packed file, and its content hash for reports.
   std::vector<std::byte> serialize() const;
   std::string hash() const;
+  // The vocabulary and the rules as they were read, for exports (models/tokenizer_data.h).
+  const TokenizerData& data() const;
 
  private:
   struct Impl;
