@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "recipe/journal.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+#include "formats/output_file.h"
+#include "formats/safetensors.h"
+
+namespace edgeq {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+template <class T>
+std::span<const std::byte> bytes_of(const std::vector<T>& values) {
+  return std::as_bytes(std::span(values));
+}
+
+template <class T>
+void add(SafetensorsWriter& writer, const std::string& name, DType dtype, const std::vector<T>& values) {
+  if (!values.empty()) writer.add(name, dtype, {int64_t(values.size())}, bytes_of(values));
+}
+
+void add(SafetensorsWriter& writer, const std::string& name, const Tensor& tensor) {
+  if (tensor.empty()) return;
+  writer.add(name, tensor.dtype(), tensor.shape(), {tensor.data(), size_t(tensor.bytes())});
+}
+
+template <class T>
+std::vector<T> load_values(const SafetensorsFile& file, const std::string& name, DType dtype, size_t count) {
+  if (count == 0) return {};
+  const EncodedTensor* tensor = file.find(name);
+  if (tensor == nullptr || tensor->encoding != encoding_of(dtype) ||
+      tensor->bytes != int64_t(count * sizeof(T)))
+    throw Error(fmt::format("{}: {} is missing or has the wrong size", file.path(), name));
+  std::vector<T> values(count);
+  std::memcpy(values.data(), tensor->data, count * sizeof(T));
+  return values;
+}
+
+Tensor load_tensor(const SafetensorsFile& file, const std::string& name) {
+  const EncodedTensor* found = file.find(name);
+  if (found == nullptr) return {};
+  Tensor tensor(plain_dtype(found->encoding), found->shape);
+  std::memcpy(tensor.data(), found->data, size_t(found->bytes));
+  return tensor;
+}
+
+json report_to_json(const SiteReport& r) {
+  return {{"scheme", r.scheme},
+          {"method", r.method},
+          {"rows", r.rows},
+          {"cols", r.cols},
+          {"bytes", r.bytes},
+          {"relative_error", r.relative_error},
+          {"tokens", r.tokens},
+          {"damping", r.damping},
+          {"calibrated", r.calibrated},
+          {"raises", r.damping_raises},
+          {"dead", r.dead_columns}};
+}
+
+SiteReport report_from_json(const std::string& name, const json& j) {
+  return {.name = name,
+          .scheme = j.at("scheme"),
+          .method = j.at("method"),
+          .rows = j.at("rows"),
+          .cols = j.at("cols"),
+          .bytes = j.at("bytes"),
+          .relative_error = j.at("relative_error"),
+          .calibrated = j.at("calibrated"),
+          .tokens = j.at("tokens"),
+          .damping = j.at("damping"),
+          .damping_raises = j.at("raises"),
+          .dead_columns = j.at("dead")};
+}
+
+SiteResult load_site(const SafetensorsFile& file, const json& entry) {
+  SiteResult site{.name = entry.at("name")};
+  site.report = report_from_json(site.name, entry.at("report"));
+  if (entry.at("quantized")) {
+    QuantizedTensor q(parse_scheme(site.report.scheme), site.report.rows, site.report.cols);
+    q.codes = load_values<uint8_t>(file, site.name + ".codes", DType::u8, q.codes.size());
+    q.scales = load_values<float>(file, site.name + ".scales", DType::f32, q.scales.size());
+    q.zeros = load_values<uint8_t>(file, site.name + ".zeros", DType::u8, q.zeros.size());
+    q.offsets = load_values<float>(file, site.name + ".offsets", DType::f32, q.offsets.size());
+    site.quantized = std::move(q);
+  } else {
+    site.kept = load_tensor(file, site.name);
+  }
+  site.bias = load_tensor(file, site.name + ".bias");
+  return site;
+}
+
+std::string read_text(const fs::path& path) {
+  std::ifstream stream(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(stream), {}};
+}
+
+}  // namespace
+
+Journal::Journal(std::string folder, const std::string& key) : folder_(std::move(folder)) {
+  const fs::path key_path = fs::path(folder_) / "key";
+  std::error_code error;
+  if (fs::exists(key_path, error)) {
+    if (read_text(key_path) == key) return;
+    throw Error(fmt::format("{}: holds parts of another run (other model, text, recipe or version)", folder_))
+        .set_hint(fmt::format("remove {} to start over", folder_));
+  }
+  fs::create_directories(folder_, error);
+  if (error) throw Error(fmt::format("{}: cannot be created: {}", folder_, error.message()));
+  OutputFile out(key_path.string());
+  out.write(key);
+  out.commit();
+}
+
+std::string Journal::path_of(const std::string& part) const {
+  return fmt::format("{}/{}.safetensors", folder_, part);
+}
+
+bool Journal::has(const std::string& part) const {
+  std::error_code ignored;
+  return fs::exists(path_of(part), ignored);
+}
+
+void Journal::commit(const PartResult& result) {
+  SafetensorsWriter writer(path_of(result.part));
+  json sites = json::array();
+  for (const SiteResult& site : result.sites) {
+    if (site.quantized) {
+      add(writer, site.name + ".codes", DType::u8, site.quantized->codes);
+      add(writer, site.name + ".scales", DType::f32, site.quantized->scales);
+      add(writer, site.name + ".zeros", DType::u8, site.quantized->zeros);
+      add(writer, site.name + ".offsets", DType::f32, site.quantized->offsets);
+    } else {
+      add(writer, site.name, site.kept);
+    }
+    add(writer, site.name + ".bias", site.bias);
+    sites.push_back({{"name", site.name},
+                     {"quantized", site.quantized.has_value()},
+                     {"report", report_to_json(site.report)}});
+  }
+  json vectors = json::array();
+  for (const NamedTensor& vector : result.vectors) {
+    add(writer, vector.name, vector.tensor);
+    vectors.push_back(vector.name);
+  }
+  writer.finish({{"sites", sites.dump()}, {"vectors", vectors.dump()}});
+}
+
+PartResult Journal::load(const std::string& part) const {
+  const std::string path = path_of(part);
+  const SafetensorsFile file(path);
+  try {
+    PartResult result{.part = part};
+    for (const json& entry : json::parse(file.metadata().at("sites")))
+      result.sites.push_back(load_site(file, entry));
+    for (const json& name : json::parse(file.metadata().at("vectors")))
+      result.vectors.push_back({name, load_tensor(file, name)});
+    return result;
+  } catch (const std::exception& e) {
+    throw Error(fmt::format("{}: damaged: {}", path, e.what()))
+        .set_hint(fmt::format("remove {} to make this part again", path));
+  }
+}
+
+void Journal::remove() {
+  std::error_code ignored;
+  fs::remove_all(folder_, ignored);
+}
+
+}  // namespace edgeq
