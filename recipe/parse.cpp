@@ -166,7 +166,7 @@ Recipe read_recipe(const Reader& reader, const YAML::Node& root) {
       root, "the recipe",
       {{"title", [&](const YAML::Node& n) { recipe.title = reader.scalar(n, "title"); }},
        {"model", [&](const YAML::Node& n) { recipe.model = reader.path(n, "model"); }},
-       {"output", [&](const YAML::Node& n) { recipe.output = reader.scalar(n, "output"); }},
+       {"output", [&](const YAML::Node& n) { recipe.output = reader.path(n, "output"); }},
        {"for",
         [&](const YAML::Node& n) {
           const std::string text = reader.scalar(n, "for");

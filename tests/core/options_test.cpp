@@ -9,11 +9,12 @@
 namespace edgeq {
 namespace {
 
+using Values = std::map<std::string, std::string>;
 using testing::HasSubstr;
 using testing::ThrowsMessage;
 
 TEST(Options, ReadsWhatIsThereAndTheDefaultOtherwise) {
-  const Options options({{"damp", "0.05"}, {"block", "64"}, {"order", "group"}, {"search", "true"}});
+  const Options options(Values{{"damp", "0.05"}, {"block", "64"}, {"order", "group"}, {"search", "true"}});
   EXPECT_DOUBLE_EQ(options.number("damp", 0.01, 0, 1), 0.05);
   EXPECT_EQ(options.integer("block", 128, 1, 1024), 64);
   EXPECT_EQ(options.text("order", "none"), "group");
@@ -23,7 +24,7 @@ TEST(Options, ReadsWhatIsThereAndTheDefaultOtherwise) {
 }
 
 TEST(Options, WhatNobodyReadIsRefusedWithTheKnownNames) {
-  const Options options({{"dampp", "0.05"}});
+  const Options options(Values{{"dampp", "0.05"}});
   options.number("damp", 0.01, 0, 1);
   options.integer("block", 128, 1, 1024);
   EXPECT_THAT([&] { options.finish(); },
@@ -32,12 +33,12 @@ TEST(Options, WhatNobodyReadIsRefusedWithTheKnownNames) {
 
 TEST(Options, BadValuesNameTheOptionTheValueAndTheRange) {
   for (const char* bad : {"", "x", "1x", "2", "-0.1", "nan", "inf"}) {
-    const Options options({{"damp", bad}});
+    const Options options(Values{{"damp", bad}});
     EXPECT_THAT([&] { options.number("damp", 0, 0, 1); },
                 ThrowsMessage<Error>(HasSubstr("expected a number from 0 to 1")))
         << bad;
   }
-  const Options options({{"search", "yes"}});
+  const Options options(Values{{"search", "yes"}});
   EXPECT_THAT([&] { options.boolean("search", false); },
               ThrowsMessage<Error>(HasSubstr("expected true or false")));
 }
