@@ -30,13 +30,16 @@ class Checkpoint {
   // f32 in edgeq's conventions: [out, in], q/k rows in half-split rotary order. Throws Error: missing, wrong
   // shape, NaN or Inf.
   virtual Tensor load(std::string_view name) const = 0;
+  // Rows [first, first + count) of a matrix only, for tables too large to decode whole.
+  virtual Tensor load_rows(std::string_view name, int64_t first, int64_t count) const = 0;
   // Stored bits per weight of a tensor, for reports ("BF16", "Q4_1").
   virtual std::string encoding(std::string_view name) const = 0;
 };
 
 // A Hugging Face folder or a .gguf file. Checks that every tensor the config calls for is present with the
-// right shape before it returns; messages name the file and the tensor. Pickled checkpoints (.bin, .pt) are
-// refused with a hint.
+// right shape before it returns, and that there is no tensor that the config does not call for; messages name
+// the file and the tensor. Pickled checkpoints (.bin, .pt) are refused with a hint. A tied folder that also
+// stores a head is tied when head and table are equal, and untied when they differ (as in transformers).
 std::unique_ptr<Checkpoint> open_checkpoint(const std::string& path);
 
 // The blocks and ends of a checkpoint in the compressor's form.

@@ -1,14 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
-// A compressed model in memory or opened from a packed file: config, tokenizer and named weights. See
-// formats/packed.h for the container and formats/panels.h for the layout of a weight.
+// A compressed model opened from a packed file: config, tokenizer and named weights, run where they are
+// mapped.
 //
-// The packed file is a safetensors file. Its tensors:
+// The packed file is a safetensors file (formats/safetensors.h; formats/panels.h for the layout of a weight).
+// Its tensors:
 //   <site>               U8 [panels, panel_bytes]: a weight in layout r16k4
 //   <norm or bias>       F32 [n]
 //   tokenizer            U8 [n]: Tokenizer::serialize()
-// and its metadata, all text: "edgeq" (format version, "1"), "layout", "config" (JSON), "weights" (JSON: site
-// -> scheme or dtype, rows, cols, XXH3 of its bytes), "provenance" (JSON). Tensor data begins on a multiple
-// of 64 bytes and every tensor starts on a multiple of 64, so the mapped file is run without a copy.
+//   pad.<n>              U8: alignment
+// and its metadata, all text:
+//   edgeq                version of this format, "1"
+//   layout               "r16k4"
+//   config               JSON, config_to_json
+//   weights              JSON {site: {"scheme" | "dtype": text, "rows": n, "cols": n}}
+//   hashes               JSON {tensor: XXH3-128 of its bytes}, pads excepted
+//   provenance           JSON, opaque here
+//   checksum             XXH3-128 of "<key>\n<text>\n" for every other key in ascending order
+// Tensor data begins on a multiple of 64 bytes and every tensor starts on a multiple of 64, so the mapped
+// file is run without a copy. A file holds exactly the tensors that its config calls for.
 #pragma once
 
 #include <cstdint>
@@ -24,6 +33,7 @@
 #include "core/quantized_tensor.h"
 #include "core/tensor.h"
 #include "formats/mapped_file.h"
+#include "formats/output_file.h"
 #include "models/config.h"
 
 namespace edgeq {
@@ -45,6 +55,7 @@ class PackedModel {
   };
   static PackedModel open(const std::string& path, const OpenOptions& options);
   static PackedModel open(const std::string& path) { return open(path, OpenOptions{}); }
+  static PackedModel open(std::shared_ptr<const MappedFile> file, const OpenOptions& options);
 
   const std::string& path() const { return path_; }
   const ModelConfig& config() const { return config_; }
@@ -57,10 +68,11 @@ class PackedModel {
   std::span<const std::byte> tokenizer() const { return tokenizer_; }
   const std::string& provenance_json() const { return provenance_; }
   int64_t file_bytes() const;
-  int64_t weight_bytes() const;    // panels only
-  double bits_per_weight() const;  // 8 * weight_bytes / weight count
+  int64_t weight_bytes() const;    // panels only, with their padding
+  double bits_per_weight() const;  // 8 * weight_bytes / ModelConfig::weight_count()
 
  private:
+  class Reader;
   std::string path_;
   std::shared_ptr<const MappedFile> file_;
   ModelConfig config_;
@@ -72,10 +84,10 @@ class PackedModel {
 
 // Writes a packed file tensor by tensor: each is packed, hashed and written as it comes, so memory is one
 // tensor. The file has its final name only after finish(); until then it is "<path>.partial", removed by the
-// destructor when unfinished. Every write is checked (full disk: Error).
+// destructor when unfinished (formats/output_file.h). Every write is checked (full disk: Error).
 class PackedWriter {
  public:
-  explicit PackedWriter(std::string path);
+  explicit PackedWriter(std::string path, OutputFile::Existing existing = OutputFile::Existing::refuse);
   ~PackedWriter();
   PackedWriter(const PackedWriter&) = delete;
   PackedWriter& operator=(const PackedWriter&) = delete;
@@ -83,7 +95,8 @@ class PackedWriter {
   void add(const std::string& site, const QuantizedTensor& weight);
   void add(const std::string& site, const Tensor& matrix);  // f32, f16 or bf16, as float panels
   void add_vector(const std::string& name, std::span<const float> values);  // norms, biases
-  // Writes the header and renames. Returns the file's bytes.
+  // Writes the header and renames. Returns the file's bytes. Throws Error when what was added is not exactly
+  // what the config calls for.
   int64_t finish(const ModelConfig& config, std::span<const std::byte> tokenizer,
                  const std::string& provenance_json);
 

@@ -1,0 +1,341 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "models/import.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <mutex>
+
+#include "core/error.h"
+#include "core/hash.h"
+#include "core/interrupt.h"
+#include "formats/gguf.h"
+#include "formats/safetensors.h"
+#include "models/names.h"
+#include "models/sites.h"
+
+namespace edgeq {
+namespace {
+
+namespace fs = std::filesystem;
+
+// One tensor that the config calls for. Rotary rows of GGUF files of architecture llama lie in interleaved
+// order (pairs 2i, 2i+1); head_dim is then not 0, and our row h*d + s*d/2 + i is the file's row h*d + 2i + s.
+struct Entry {
+  const EncodedTensor* tensor = nullptr;
+  int64_t interleaved_head_dim = 0;
+
+  int64_t stored_row(int64_t row) const {
+    const int64_t d = interleaved_head_dim;
+    if (d == 0) return row;
+    const int64_t in_head = row % d, half = in_head / (d / 2), i = in_head % (d / 2);
+    return row - in_head + 2 * i + half;
+  }
+};
+
+bool is_float(Encoding encoding) { return !is_plain(encoding) || is_floating(plain_dtype(encoding)); }
+
+// Throws for the first value that is NaN or infinite; `first_row` is where `values` begin in the tensor.
+void check_finite(const EncodedTensor& tensor, MatrixView<const float> values, int64_t row) {
+  for (int64_t r = 0; r < values.rows; ++r)
+    for (int64_t c = 0; c < values.cols; ++c) {
+      const auto bits = std::bit_cast<uint32_t>(values(r, c));
+      if ((bits & 0x7f800000u) != 0x7f800000u) continue;
+      const std::string at =
+          tensor.shape.size() == 1 ? fmt::format("[{}]", c) : fmt::format("[{}, {}]", row + r, c);
+      throw Error(
+          fmt::format("tensor {} has {} at {}; expected finite numbers", tensor.name, values(r, c), at));
+    }
+}
+
+// Everything that both kinds of checkpoint share: named float tensors behind a config.
+class FileCheckpoint final : public Checkpoint {
+ public:
+  using MakeTokenizer = Tokenizer (*)(const FileCheckpoint&);
+
+  FileCheckpoint(std::string path, ModelConfig config, Naming naming, std::unique_ptr<TensorReader> reader,
+                 std::vector<std::shared_ptr<const MappedFile>> files, MakeTokenizer make_tokenizer)
+      : path_(std::move(path)),
+        config_(std::move(config)),
+        naming_(naming),
+        reader_(std::move(reader)),
+        files_(std::move(files)),
+        make_tokenizer_(make_tokenizer) {
+    if (naming_ == Naming::hf) settle_tied_head();
+    index();
+    refuse_strangers();
+  }
+
+  const std::string& path() const override { return path_; }
+  const ModelConfig& config() const override { return config_; }
+  const TensorReader& reader() const { return *reader_; }
+  Tokenizer tokenizer() const override { return make_tokenizer_(*this); }
+  int64_t file_bytes() const override {
+    int64_t bytes = 0;
+    for (const auto& file : files_) bytes += file->size();
+    return bytes;
+  }
+  std::string hash() const override {
+    std::call_once(hashed_, [this] { hash_ = compute_hash(); });
+    return hash_;
+  }
+
+  bool has(std::string_view name) const override { return entries_.contains(name); }
+  std::string encoding(std::string_view name) const override {
+    return std::string(encoding_name(entry(name).tensor->encoding));
+  }
+  Tensor load(std::string_view name) const override;
+  Tensor load_rows(std::string_view name, int64_t first, int64_t count) const override;
+
+ private:
+  void settle_tied_head();
+  void index();
+  void refuse_strangers() const;
+  void add(const std::string& name, const Shape& shape, int64_t interleaved_head_dim);
+  const Entry& entry(std::string_view name) const;
+  void release(const EncodedTensor& tensor) const;
+  std::string compute_hash() const;
+
+  std::string path_;
+  ModelConfig config_;
+  Naming naming_;
+  std::unique_ptr<TensorReader> reader_;
+  std::vector<std::shared_ptr<const MappedFile>> files_;
+  MakeTokenizer make_tokenizer_;
+  std::map<std::string, Entry, std::less<>> entries_;
+  mutable std::once_flag hashed_;
+  mutable std::string hash_;
+};
+
+bool equal_values(const EncodedTensor& a, const EncodedTensor& b) {
+  if (a.shape != b.shape) return false;
+  if (a.encoding == b.encoding) return std::memcmp(a.data, b.data, size_t(a.bytes)) == 0;
+  Tensor row_a(DType::f32, {1, a.shape[1]}), row_b(DType::f32, {1, a.shape[1]});
+  for (int64_t r = 0; r < a.shape[0]; ++r) {
+    decode_rows(a, r, 1, row_a.matrix());
+    decode_rows(b, r, 1, row_b.matrix());
+    if (std::memcmp(row_a.data(), row_b.data(), size_t(row_a.bytes())) != 0) return false;
+  }
+  return true;
+}
+
+void FileCheckpoint::settle_tied_head() {
+  const EncodedTensor* head = reader_->find(checkpoint_name("head", naming_));
+  const EncodedTensor* table = reader_->find(checkpoint_name("embedding", naming_));
+  if (!config_.tied_head || head == nullptr || table == nullptr) return;
+  const bool comparable = head->shape.size() == 2 && is_float(head->encoding) && is_float(table->encoding);
+  config_.tied_head = comparable && equal_values(*head, *table);
+}
+
+void FileCheckpoint::index() {
+  const bool interleaved = naming_ == Naming::gguf && config_.family == "llama";
+  for (const SiteShape& site : all_sites(config_)) {
+    const bool rotary = site.name.ends_with("attn.q_proj") || site.name.ends_with("attn.k_proj");
+    const int64_t head_dim = interleaved && rotary ? config_.layers[0].head_dim : 0;
+    add(site.name, {site.rows, site.cols}, head_dim);
+    if (site.bias) add(site.name + ".bias", {site.rows}, head_dim);
+  }
+  for (const VectorShape& vector : all_vectors(config_))
+    if (!entries_.contains(vector.name)) add(vector.name, {vector.size}, 0);
+}
+
+void FileCheckpoint::add(const std::string& name, const Shape& shape, int64_t interleaved_head_dim) {
+  const std::string stored_name = checkpoint_name(name, naming_);
+  const EncodedTensor* tensor = reader_->find(stored_name);
+  if (tensor == nullptr) throw Error(fmt::format("tensor {} is missing", stored_name));
+  if (tensor->shape != shape)
+    throw Error(fmt::format("tensor {} has shape {}; the config calls for {}", stored_name,
+                            shape_text(tensor->shape), shape_text(shape)));
+  if (!is_float(tensor->encoding))
+    throw Error(fmt::format("tensor {} is {}; expected a floating type", stored_name,
+                            encoding_name(tensor->encoding)));
+  entries_.emplace(name, Entry{tensor, interleaved_head_dim});
+}
+
+// A tensor that the config does not know would change the function if it were used (a bias, an adapter): what
+// is measured must be the model. Tables that can be computed, and a head that equals the table, are harmless.
+void FileCheckpoint::refuse_strangers() const {
+  for (const EncodedTensor& tensor : reader_->tensors()) {
+    const auto name = site_name(tensor.name, naming_);
+    if (name && (entries_.contains(*name) || (*name == "head" && config_.tied_head))) continue;
+    if (tensor.name.ends_with("rotary_emb.inv_freq") || tensor.name == "rope_freqs.weight") continue;
+    if (tensor.name.starts_with("pad.")) continue;  // alignment in files of our own
+    throw Error(
+        fmt::format("tensor {} is not part of a {} model of this config", tensor.name, config_.family));
+  }
+}
+
+const Entry& FileCheckpoint::entry(std::string_view name) const {
+  const auto found = entries_.find(name);
+  if (found == entries_.end()) throw Error(fmt::format("{}: there is no tensor {}", path_, name));
+  return found->second;
+}
+
+// The pages of a tensor that was just copied out are not needed again soon: memory stays one block's.
+void FileCheckpoint::release(const EncodedTensor& tensor) const {
+  for (const auto& file : files_) {
+    const auto bytes = file->bytes();
+    const auto at = std::less<>();
+    if (!at(tensor.data, bytes.data()) && at(tensor.data, bytes.data() + bytes.size()))
+      file->dont_need({tensor.data, size_t(tensor.bytes)});
+  }
+}
+
+Tensor FileCheckpoint::load(std::string_view name) const {
+  const Entry& source = entry(name);
+  if (source.tensor->shape.size() == 2) {
+    Tensor matrix = load_rows(name, 0, source.tensor->shape[0]);
+    release(*source.tensor);
+    return matrix;
+  }
+  Tensor stored = decode_tensor(*source.tensor);
+  with_context(path_, [&] { check_finite(*source.tensor, stored.matrix(), 0); });
+  if (source.interleaved_head_dim == 0) return stored;
+  Tensor vector(DType::f32, stored.shape());
+  for (int64_t i = 0; i < vector.size(); ++i) vector.f32()[i] = stored.f32()[source.stored_row(i)];
+  return vector;
+}
+
+Tensor FileCheckpoint::load_rows(std::string_view name, int64_t first, int64_t count) const {
+  const Entry& source = entry(name);
+  const EncodedTensor& stored = *source.tensor;
+  EDGEQ_CHECK(stored.shape.size() == 2 && first >= 0 && count >= 0 && count <= stored.shape[0] - first,
+              "load_rows is asked for rows of a matrix");
+  Tensor rows(DType::f32, {count, stored.shape[1]});
+  const MatrixView<float> out = rows.matrix();
+  with_context(path_, [&] {
+    // A row at a time where rows are reordered; else all at once.
+    const int64_t step = source.interleaved_head_dim != 0 ? 1 : count;
+    for (int64_t r = 0; r < count; r += step) {
+      const int64_t from = source.stored_row(first + r);
+      decode_rows(stored, from, step, out.slice_rows(r, step));
+      check_finite(stored, out.slice_rows(r, step), from);
+    }
+  });
+  return rows;
+}
+
+std::string FileCheckpoint::compute_hash() const {
+  Hasher hasher;
+  hasher.add(config_to_json(config_));
+  for (const auto& [name, source] : entries_) {
+    check_interrupt();
+    const EncodedTensor& tensor = *source.tensor;
+    hasher.add(fmt::format("\n{} {} {}\n", name, shape_text(tensor.shape), encoding_name(tensor.encoding)));
+    hasher.add(std::span(tensor.data, size_t(tensor.bytes)));
+    release(tensor);
+  }
+  return hasher.digest();
+}
+
+std::string read_text(const fs::path& path) {
+  constexpr int64_t kMaxBytes = 16 << 20;  // a config is a few kilobytes
+  const auto file = MappedFile::open(path.string());
+  if (file->size() > kMaxBytes)
+    throw Error(
+        fmt::format("{}: {} bytes; expected a config of at most {}", path.string(), file->size(), kMaxBytes));
+  return {reinterpret_cast<const char*>(file->bytes().data()), size_t(file->size())};
+}
+
+bool is_pickle(const fs::path& path) {
+  const auto extension = path.extension();
+  return extension == ".bin" || extension == ".pt" || extension == ".pth" || extension == ".ckpt";
+}
+
+[[noreturn]] void refuse_pickle(const std::string& path) {
+  throw Error(
+      fmt::format("{}: pickled weights are not read, since opening one runs the code inside it", path))
+      .set_hint(
+          "convert it once with transformers: AutoModelForCausalLM.from_pretrained(...)"
+          ".save_pretrained(folder)");
+}
+
+std::unique_ptr<Checkpoint> open_folder(const std::string& path) {
+  const fs::path folder(path);
+  std::error_code ignored;
+  const auto exists = [&](const char* name) { return fs::exists(folder / name, ignored); };
+  if (!exists("config.json"))
+    throw Error(fmt::format("{}: there is no config.json; expected a Hugging Face folder", path));
+  if (!exists("model.safetensors") && !exists("model.safetensors.index.json"))
+    for (const auto& item : fs::directory_iterator(folder, ignored))
+      if (is_pickle(item.path())) refuse_pickle(item.path().string());
+  const std::string config_path = (folder / "config.json").string();
+  ModelConfig config = with_context(config_path, [&] { return parse_hf_config(read_text(config_path)); });
+  auto reader = std::make_unique<SafetensorsFolder>(path);
+  std::vector<std::shared_ptr<const MappedFile>> files;
+  for (const SafetensorsFile& shard : reader->shards()) files.push_back(shard.file());
+  const auto tokenizer = [](const FileCheckpoint& checkpoint) {
+    return Tokenizer::from_folder(checkpoint.path());
+  };
+  return with_context(path, [&] {
+    return std::make_unique<FileCheckpoint>(path, std::move(config), Naming::hf, std::move(reader),
+                                            std::move(files), tokenizer);
+  });
+}
+
+std::unique_ptr<Checkpoint> open_gguf(const std::string& path) {
+  auto reader = std::make_unique<GgufFile>(path);
+  ModelConfig config = read_gguf_config(*reader);
+  std::vector<std::shared_ptr<const MappedFile>> files = {reader->file()};
+  const auto tokenizer = [](const FileCheckpoint& checkpoint) {
+    return Tokenizer::from_gguf(static_cast<const GgufFile&>(checkpoint.reader()));
+  };
+  return with_context(path, [&] {
+    return std::make_unique<FileCheckpoint>(path, std::move(config), Naming::gguf, std::move(reader),
+                                            std::move(files), tokenizer);
+  });
+}
+
+bool begins_with_gguf(const std::string& path) {
+  char magic[4] = {};
+  std::ifstream(path, std::ios::binary).read(magic, sizeof magic);
+  return std::string_view(magic, sizeof magic) == "GGUF";
+}
+
+Site load_site(const Checkpoint& checkpoint, const SiteShape& shape) {
+  Site site{.name = shape.name, .weight = checkpoint.load(shape.name), .bias = {}};
+  if (shape.bias) site.bias = checkpoint.load(shape.name + ".bias");
+  return site;
+}
+
+}  // namespace
+
+std::unique_ptr<Checkpoint> open_checkpoint(const std::string& path) {
+  std::error_code error;
+  const auto status = fs::status(path, error);
+  if (status.type() == fs::file_type::not_found) throw Error(fmt::format("{}: no such file or folder", path));
+  if (fs::is_directory(status)) return open_folder(path);
+  if (begins_with_gguf(path)) return open_gguf(path);
+  if (is_pickle(path)) refuse_pickle(path);
+  Error refusal(fmt::format("{}: not a checkpoint; expected a Hugging Face folder or a GGUF file", path));
+  if (fs::path(path).extension() == ".safetensors")
+    refusal.set_hint("give the folder that holds config.json and the safetensors files");
+  throw refusal;
+}
+
+Block load_block(const Checkpoint& checkpoint, int block) {
+  Block result;
+  result.index = block;
+  for (const SiteShape& site : layer_sites(checkpoint.config(), block))
+    result.sites.push_back(load_site(checkpoint, site));
+  result.stages = {{"qkv", {0, 1, 2}}, {"o", {3}}, {"gate_up", {4, 5}}, {"down", {6}}};
+  for (const VectorShape& norm : layer_norms(checkpoint.config(), block))
+    result.others.push_back({norm.name, checkpoint.load(norm.name)});
+  return result;
+}
+
+Ends load_ends(const Checkpoint& checkpoint) {
+  Ends ends;
+  ends.embedding = {.name = "embedding", .weight = checkpoint.load("embedding"), .bias = {}};
+  ends.norm = {"final_norm", checkpoint.load("final_norm")};
+  ends.head.name = "head";
+  if (!checkpoint.config().tied_head) ends.head.weight = checkpoint.load("head");
+  return ends;
+}
+
+}  // namespace edgeq
