@@ -14,6 +14,11 @@ namespace edgeq {
 
 // Declared here and not in a header: an ISA file includes nothing that common code includes.
 namespace isa {
+#if defined(__x86_64__)
+namespace avx512vnni {
+extern const KernelTable kTable;
+}
+#endif
 namespace scalar {
 extern const KernelTable kTable;
 }
@@ -22,7 +27,11 @@ extern const KernelTable kTable;
 namespace {
 
 // Best first.
-constexpr const KernelTable* kTables[] = {&isa::scalar::kTable};
+constexpr const KernelTable* kTables[] = {
+#if defined(__x86_64__)
+    &isa::avx512vnni::kTable,
+#endif
+    &isa::scalar::kTable};
 
 std::vector<const KernelTable*> find_runnable() {
   const uint32_t features = cpu_features();

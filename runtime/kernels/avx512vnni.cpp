@@ -1,0 +1,406 @@
+// SPDX-License-Identifier: Apache-2.0
+// AVX-512 with VNNI: one zmm register is 16 rows by 4 columns, and vpdpbusd with an embedded 4-byte broadcast
+// of activations multiplies it in one instruction. One token decodes weights in registers and is bound by
+// memory; more tokens share weights decoded to bytes in a buffer that stays in the first-level cache.
+#include <immintrin.h>
+
+#include "runtime/kernels/kernel_abi.h"
+
+namespace edgeq::isa::avx512vnni {
+namespace {
+
+constexpr int64_t kChunkBlocks = 24;      // blocks decoded at a time: 12 KiB of codes
+constexpr int64_t kTile = 8;              // tokens whose sums are held in registers
+constexpr int64_t kPrefetchBytes = 4096;  // how far ahead of the codes in use one token's pass reads
+
+inline __m512i broadcast_i32(const void* p) {
+  int32_t value;
+  __builtin_memcpy(&value, p, 4);
+  return _mm512_set1_epi32(value);
+}
+
+// scale, offset and zero point of one group of a panel, one row per lane.
+struct Group {
+  __m512 scale, offset;
+  __m512i minus_zero;  // as pairs of int16 (-zero, 0), for a multiply by the block's sum, |sum| <= 32 * 127
+};
+
+inline __m512 load_scales(const unsigned char* p, int32_t scale_bytes) {
+  if (scale_bytes == 4) return _mm512_loadu_ps(p);
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+}
+
+inline Group load_group(const KernelWeight& w, const unsigned char* panel, int64_t group) {
+  Group g;
+  const int64_t floats = group * 16 * w.scale_bytes;
+  g.scale = load_scales(panel + w.scales + floats, w.scale_bytes);
+  g.offset = w.offsets < 0 ? _mm512_setzero_ps() : load_scales(panel + w.offsets + floats, w.scale_bytes);
+  const __m512i zero = w.zeros < 0 ? _mm512_set1_epi32(w.mid)
+                                   : _mm512_cvtepu8_epi32(_mm_loadu_si128(
+                                         reinterpret_cast<const __m128i*>(panel + w.zeros + group * 16)));
+  g.minus_zero = _mm512_and_si512(_mm512_sub_epi32(_mm512_setzero_si512(), zero), _mm512_set1_epi32(0xffff));
+  return g;
+}
+
+// Adds the plane of kPlane bits at `codes` to the codes of a block, at bit kShift.
+template <int kPlane, int kShift>
+inline void decode_plane(const unsigned char* codes, __m512i out[8]) {
+  const __m512i mask = _mm512_set1_epi8(static_cast<char>(((1 << kPlane) - 1) << kShift));
+  for (int j = 0; j < kPlane; ++j) {
+    const __m512i raw = _mm512_loadu_si512(codes + 64 * j);
+    for (int field = 0; field < 8 / kPlane; ++field) {
+      const int shift = kShift - field * kPlane;
+      const __m512i moved = shift == 0  ? raw
+                            : shift > 0 ? _mm512_slli_epi16(raw, static_cast<unsigned>(shift))
+                                        : _mm512_srli_epi16(raw, static_cast<unsigned>(-shift));
+      __m512i& code = out[field * kPlane + j];
+      code = kShift == 0 ? _mm512_and_si512(moved, mask)
+                         : _mm512_ternarylogic_epi32(moved, mask, code, 0xea);  // (moved & mask) | code
+    }
+  }
+}
+
+// The codes of one block of 32 columns as bytes: out[column / 4], 16 rows x 4 columns each.
+template <int kBits>
+inline void decode_block(const unsigned char* codes, __m512i out[8]) {
+  if constexpr (kBits == 8) {
+    for (int j = 0; j < 8; ++j) out[j] = _mm512_loadu_si512(codes + 64 * j);
+    return;
+  }
+  if constexpr ((kBits & 4) != 0) decode_plane<4, 0>(codes, out);
+  if constexpr ((kBits & 2) != 0) decode_plane<2, kBits & 4>(codes + (kBits & 4) * 64, out);
+  if constexpr ((kBits & 1) != 0) decode_plane<1, kBits & 6>(codes + (kBits & 6) * 64, out);
+}
+
+// The documented sequence that ends a block: y = fma(float(dot), x_scale * w_scale, y).
+inline __m512 add_block(__m512 y, __m512i dot, __m512 x_scale, __m512 w_scale) {
+  return _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot), _mm512_mul_ps(x_scale, w_scale), y);
+}
+
+inline __m512 add_offset(__m512 y, const int32_t* sum, __m512 x_scale, __m512 offset) {
+  return _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(broadcast_i32(sum)), x_scale), offset, y);
+}
+
+// ---- one token ----
+
+template <int kBits>
+void matvec(const KernelWeight& w, const KernelInput& x, float* y, int64_t panel_begin, int64_t panel_end) {
+  for (int64_t p = panel_begin; p < panel_end; ++p) {
+    const unsigned char* panel = w.panels + p * w.panel_bytes;
+    __m512 sum = _mm512_setzero_ps();
+    for (int64_t b = 0, g = 0; b < w.blocks; ++g) {
+      const Group group = load_group(w, panel, g);
+      const int64_t end = b + w.group_blocks < w.blocks ? b + w.group_blocks : w.blocks;
+      for (; b < end; ++b) {
+        const unsigned char* codes = panel + b * 64 * kBits;
+        for (int line = 0; line < kBits; ++line)
+          _mm_prefetch(reinterpret_cast<const char*>(codes + kPrefetchBytes + 64 * line), _MM_HINT_T0);
+        __m512i weights[8];
+        decode_block<kBits>(codes, weights);
+        const int8_t* xc = x.codes + b * 32;
+        __m512i even = _mm512_madd_epi16(group.minus_zero, broadcast_i32(x.sums + b));
+        __m512i odd = _mm512_setzero_si512();
+        for (int k = 0; k < 8; k += 2) {
+          even = _mm512_dpbusd_epi32(even, weights[k], broadcast_i32(xc + 4 * k));
+          odd = _mm512_dpbusd_epi32(odd, weights[k + 1], broadcast_i32(xc + 4 * k + 4));
+        }
+        const __m512 x_scale = _mm512_set1_ps(x.scales[b]);
+        sum = add_block(sum, _mm512_add_epi32(even, odd), x_scale, group.scale);
+        if (w.offsets >= 0) sum = add_offset(sum, x.sums + b, x_scale, group.offset);
+      }
+    }
+    _mm512_storeu_ps(y + p * 16, sum);
+  }
+}
+
+// ---- several tokens ----
+
+// Up to kChunkBlocks blocks of one panel, decoded.
+struct Chunk {
+  __m512i codes[kChunkBlocks][8];
+  Group groups[kChunkBlocks];  // of each block
+};
+
+template <int kBits>
+void decode_chunk(const KernelWeight& w, const unsigned char* panel, int64_t first, int64_t count,
+                  Chunk& chunk) {
+  for (int64_t i = 0; i < count; ++i) {
+    chunk.groups[i] = load_group(w, panel, (first + i) / w.group_blocks);
+    __m512i codes[8];
+    decode_block<kBits>(panel + (first + i) * 64 * kBits, codes);
+    for (int k = 0; k < 8; ++k) chunk.codes[i][k] = codes[k];
+  }
+}
+
+using DecodeChunk = void (*)(const KernelWeight&, const unsigned char*, int64_t, int64_t, Chunk&);
+constexpr DecodeChunk kDecodeChunk[9] = {nullptr,         nullptr,         decode_chunk<2>,
+                                         decode_chunk<3>, decode_chunk<4>, decode_chunk<5>,
+                                         decode_chunk<6>, decode_chunk<7>, decode_chunk<8>};
+
+// kTokens tokens from `token` on times a chunk that begins at block `first`.
+template <int kTokens>
+void multiply_chunk(const KernelWeight& w, const KernelInput& x, int64_t token, const Chunk& chunk,
+                    int64_t first, int64_t count, float* y, int64_t y_stride) {
+  const int8_t* codes = x.codes + (token * w.blocks + first) * 32;
+  const float* scales = x.scales + token * w.blocks + first;
+  const int32_t* sums = x.sums + token * w.blocks + first;
+  __m512 sum[kTokens];
+  for (int t = 0; t < kTokens; ++t)
+    sum[t] = first == 0 ? _mm512_setzero_ps() : _mm512_loadu_ps(y + t * y_stride);
+  for (int64_t b = 0; b < count; ++b) {
+    const Group& group = chunk.groups[b];
+    __m512i dot[kTokens];
+    for (int t = 0; t < kTokens; ++t)
+      dot[t] = _mm512_madd_epi16(group.minus_zero, broadcast_i32(sums + t * w.blocks + b));
+    for (int k = 0; k < 8; ++k) {
+      const __m512i weights = chunk.codes[b][k];
+      for (int t = 0; t < kTokens; ++t)
+        dot[t] = _mm512_dpbusd_epi32(dot[t], weights, broadcast_i32(codes + (t * w.blocks + b) * 32 + 4 * k));
+    }
+    for (int t = 0; t < kTokens; ++t)
+      sum[t] = add_block(sum[t], dot[t], _mm512_set1_ps(scales[t * w.blocks + b]), group.scale);
+    if (w.offsets >= 0)
+      for (int t = 0; t < kTokens; ++t)
+        sum[t] = add_offset(sum[t], sums + t * w.blocks + b, _mm512_set1_ps(scales[t * w.blocks + b]),
+                            group.offset);
+  }
+  for (int t = 0; t < kTokens; ++t) _mm512_storeu_ps(y + t * y_stride, sum[t]);
+}
+
+using MultiplyChunk = void (*)(const KernelWeight&, const KernelInput&, int64_t, const Chunk&, int64_t,
+                               int64_t, float*, int64_t);
+constexpr MultiplyChunk kMultiplyChunk[kTile + 1] = {nullptr,           multiply_chunk<1>, multiply_chunk<2>,
+                                                     multiply_chunk<3>, multiply_chunk<4>, multiply_chunk<5>,
+                                                     multiply_chunk<6>, multiply_chunk<7>, multiply_chunk<8>};
+
+void matmul_tiles(const KernelWeight& w, const KernelInput& x, float* y, int64_t y_stride,
+                  int64_t panel_begin, int64_t panel_end) {
+  Chunk chunk;
+  for (int64_t p = panel_begin; p < panel_end; ++p)
+    for (int64_t first = 0; first < w.blocks; first += kChunkBlocks) {
+      const int64_t count = w.blocks - first < kChunkBlocks ? w.blocks - first : kChunkBlocks;
+      kDecodeChunk[w.bits](w, w.panels + p * w.panel_bytes, first, count, chunk);
+      for (int64_t t = 0; t < x.tokens; t += kTile) {
+        const int64_t tokens = x.tokens - t < kTile ? x.tokens - t : kTile;
+        kMultiplyChunk[tokens](w, x, t, chunk, first, count, y + t * y_stride + p * 16, y_stride);
+      }
+    }
+}
+
+using Matvec = void (*)(const KernelWeight&, const KernelInput&, float*, int64_t, int64_t);
+constexpr Matvec kMatvec[9] = {nullptr,   nullptr,   matvec<2>, matvec<3>, matvec<4>,
+                               matvec<5>, matvec<6>, matvec<7>, matvec<8>};
+
+void matmul(const KernelWeight& w, const KernelInput& x, float* y, int64_t y_stride, int64_t panel_begin,
+            int64_t panel_end) {
+  if (x.tokens == 1)
+    kMatvec[w.bits](w, x, y, panel_begin, panel_end);
+  else
+    matmul_tiles(w, x, y, y_stride, panel_begin, panel_end);
+}
+
+// ---- float weights ----
+
+template <int kElement>
+inline __m512 load_column(const unsigned char* panel, int64_t column) {
+  if constexpr (kElement == 0) return _mm512_loadu_ps(panel + column * 64);
+  const __m256i raw = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(panel + column * 32));
+  if constexpr (kElement == 1) return _mm512_cvtph_ps(raw);
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(raw), 16));
+}
+
+constexpr int64_t kFloatTile = 12;
+
+// kPanels panels times kTokens tokens; every sum is a chain of its own, so that the multiply-adds overlap.
+template <int kElement, int kPanels, int kTokens>
+void float_tile(const KernelFloatWeight& w, const float* x, int64_t x_stride, float* y, int64_t y_stride,
+                int64_t panel) {
+  const unsigned char* panels = w.panels + panel * w.panel_bytes;
+  __m512 sum[kPanels][kTokens];
+  for (int p = 0; p < kPanels; ++p)
+    for (int t = 0; t < kTokens; ++t) sum[p][t] = _mm512_setzero_ps();
+  for (int64_t c = 0; c < w.cols; ++c)
+    for (int p = 0; p < kPanels; ++p) {
+      const __m512 weights = load_column<kElement>(panels + p * w.panel_bytes, c);
+      for (int t = 0; t < kTokens; ++t)
+        sum[p][t] = _mm512_fmadd_ps(weights, _mm512_set1_ps(x[t * x_stride + c]), sum[p][t]);
+    }
+  for (int p = 0; p < kPanels; ++p)
+    for (int t = 0; t < kTokens; ++t) _mm512_storeu_ps(y + t * y_stride + (panel + p) * 16, sum[p][t]);
+}
+
+template <int kElement>
+void float_panels(const KernelFloatWeight& w, const float* x, int64_t x_stride, int64_t tokens, float* y,
+                  int64_t y_stride, int64_t panel_begin, int64_t panel_end) {
+  int64_t t = 0;
+  for (; t + kFloatTile <= tokens; t += kFloatTile)
+    for (int64_t p = panel_begin; p < panel_end; ++p)
+      float_tile<kElement, 1, kFloatTile>(w, x + t * x_stride, x_stride, y + t * y_stride, y_stride, p);
+  for (; t + 4 <= tokens; t += 4) {
+    int64_t p = panel_begin;
+    for (; p + 2 <= panel_end; p += 2)
+      float_tile<kElement, 2, 4>(w, x + t * x_stride, x_stride, y + t * y_stride, y_stride, p);
+    for (; p < panel_end; ++p)
+      float_tile<kElement, 1, 4>(w, x + t * x_stride, x_stride, y + t * y_stride, y_stride, p);
+  }
+  for (; t < tokens; ++t) {
+    int64_t p = panel_begin;
+    for (; p + 4 <= panel_end; p += 4)
+      float_tile<kElement, 4, 1>(w, x + t * x_stride, x_stride, y + t * y_stride, y_stride, p);
+    for (; p < panel_end; ++p)
+      float_tile<kElement, 1, 1>(w, x + t * x_stride, x_stride, y + t * y_stride, y_stride, p);
+  }
+}
+
+void float_matmul(const KernelFloatWeight& w, const float* x, int64_t x_stride, int64_t tokens, float* y,
+                  int64_t y_stride, int64_t panel_begin, int64_t panel_end) {
+  if (w.element == 0) float_panels<0>(w, x, x_stride, tokens, y, y_stride, panel_begin, panel_end);
+  if (w.element == 1) float_panels<1>(w, x, x_stride, tokens, y, y_stride, panel_begin, panel_end);
+  if (w.element == 2) float_panels<2>(w, x, x_stride, tokens, y, y_stride, panel_begin, panel_end);
+}
+
+void decode_panel(const KernelWeight& w, int64_t panel_index, float* out) {
+  const unsigned char* panel = w.panels + panel_index * w.panel_bytes;
+  // Gathers byte i of each row of 4 columns.
+  Chunk chunk;
+  for (int64_t first = 0; first < w.blocks; first += kChunkBlocks) {
+    const int64_t count = w.blocks - first < kChunkBlocks ? w.blocks - first : kChunkBlocks;
+    kDecodeChunk[w.bits](w, panel, first, count, chunk);
+    for (int64_t c = first * 32; c < (first + count) * 32 && c < w.cols; ++c) {
+      const Group& group = chunk.groups[c / 32 - first];
+      // 4 columns share a register, one per byte of each lane.
+      const __m512i code = _mm512_and_si512(_mm512_srlv_epi32(chunk.codes[c / 32 - first][c % 32 / 4],
+                                                              _mm512_set1_epi32(static_cast<int>(c % 4 * 8))),
+                                            _mm512_set1_epi32(0xff));
+      const __m512i minus_zero = _mm512_srai_epi32(_mm512_slli_epi32(group.minus_zero, 16), 16);
+      const __m512 level = _mm512_cvtepi32_ps(_mm512_add_epi32(code, minus_zero));
+      _mm512_storeu_ps(out + c * 16, _mm512_add_ps(_mm512_mul_ps(group.scale, level), group.offset));
+    }
+  }
+}
+
+// ---- activations and element-wise operations ----
+
+inline __mmask16 tail_mask(int64_t left) {
+  return left >= 16 ? static_cast<__mmask16>(0xffff) : static_cast<__mmask16>((1u << left) - 1);
+}
+
+void quantize_row(const float* x, int64_t n, int64_t group, int8_t* codes, float* scales, int32_t* sums) {
+  const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
+  for (int64_t g = 0; g < n; g += group) {
+    __m512i max = _mm512_setzero_si512();
+    for (int64_t i = g; i < g + group; i += 16)
+      max = _mm512_max_epi32(max, _mm512_and_si512(_mm512_loadu_si512(x + i), magnitude));
+    const int32_t max_bits = _mm512_reduce_max_epi32(max);
+    const bool finite = max_bits < 0x7f800000;
+    const bool usable = finite && max_bits >= 0x0d800000;  // 2^-100
+    float max_value;
+    __builtin_memcpy(&max_value, &max_bits, 4);
+    const float scale = usable ? max_value / 127.0f : finite ? 0.0f : __builtin_nanf("");
+    const __m512 inverse = _mm512_set1_ps(usable ? 127.0f / max_value : 0.0f);
+    const __mmask16 lanes = usable ? 0xffff : 0;
+    for (int64_t i = g; i < g + group; i += 32) {
+      const __m512i low = _mm512_maskz_cvtps_epi32(lanes, _mm512_mul_ps(_mm512_loadu_ps(x + i), inverse));
+      const __m512i high =
+          _mm512_maskz_cvtps_epi32(lanes, _mm512_mul_ps(_mm512_loadu_ps(x + i + 16), inverse));
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(codes + i), _mm512_cvtepi32_epi8(low));
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(codes + i + 16), _mm512_cvtepi32_epi8(high));
+      scales[i / 32] = scale;
+      sums[i / 32] = _mm512_reduce_add_epi32(_mm512_add_epi32(low, high));
+    }
+  }
+}
+
+// Lanes in the order of the definition: (l, l + 8), (l, l + 4), (l, l + 2), (l, l + 1).
+inline float sum_lanes(__m512 lanes) {
+  const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(lanes), _mm512_extractf32x8_ps(lanes, 1));
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+
+void rms_norm(const float* x, const float* gain, int64_t n, float epsilon, float* out) {
+  __m512 lanes = _mm512_setzero_ps();
+  for (int64_t i = 0; i < n; i += 16) {
+    const __mmask16 mask = tail_mask(n - i);
+    const __m512 value = _mm512_maskz_loadu_ps(mask, x + i);
+    lanes = _mm512_fmadd_ps(value, value, lanes);
+  }
+  const float r = 1.0f / __builtin_sqrtf(sum_lanes(lanes) / static_cast<float>(n) + epsilon);
+  for (int64_t i = 0; i < n; i += 16) {
+    const __mmask16 mask = tail_mask(n - i);
+    const __m512 value = _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, x + i), _mm512_set1_ps(r));
+    _mm512_mask_storeu_ps(out + i, mask, _mm512_mul_ps(value, _mm512_maskz_loadu_ps(mask, gain + i)));
+  }
+}
+
+inline __m512 exp_kernel(__m512 x) {
+  x = _mm512_min_ps(_mm512_max_ps(x, _mm512_set1_ps(kExpLow)), _mm512_set1_ps(kExpHigh));
+  const __m512 k = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(kExpLog2e)),
+                                        _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  __m512 r = _mm512_fmadd_ps(k, _mm512_set1_ps(-kExpLn2High), x);
+  r = _mm512_fmadd_ps(k, _mm512_set1_ps(-kExpLn2Low), r);
+  __m512 p = _mm512_set1_ps(kExpCoefficients[6]);
+  for (int i = 5; i >= 0; --i) p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(kExpCoefficients[i]));
+  const __m512i power =
+      _mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(k), _mm512_set1_epi32(127)), 23);
+  return _mm512_mul_ps(p, _mm512_castsi512_ps(power));
+}
+
+void silu_mul(const float* gate, const float* up, int64_t n, float* out) {
+  for (int64_t i = 0; i < n; i += 16) {
+    const __mmask16 mask = tail_mask(n - i);
+    const __m512 g = _mm512_maskz_loadu_ps(mask, gate + i);
+    const __m512 minus_g = _mm512_xor_ps(g, _mm512_set1_ps(-0.0f));
+    const __m512 gated = _mm512_div_ps(g, _mm512_add_ps(_mm512_set1_ps(1.0f), exp_kernel(minus_g)));
+    _mm512_mask_storeu_ps(out + i, mask, _mm512_mul_ps(gated, _mm512_maskz_loadu_ps(mask, up + i)));
+  }
+}
+
+void softmax(float* x, int64_t n, float scale) {
+  __m512 max_lanes = _mm512_set1_ps(x[0]);
+  for (int64_t i = 0; i < n; i += 16)
+    max_lanes = _mm512_mask_max_ps(max_lanes, tail_mask(n - i),
+                                   _mm512_maskz_loadu_ps(tail_mask(n - i), x + i), max_lanes);
+  const __m512 max = _mm512_set1_ps(_mm512_reduce_max_ps(max_lanes));
+  __m512 lanes = _mm512_setzero_ps();
+  for (int64_t i = 0; i < n; i += 16) {
+    const __mmask16 mask = tail_mask(n - i);
+    const __m512 scaled =
+        _mm512_mul_ps(_mm512_sub_ps(_mm512_maskz_loadu_ps(mask, x + i), max), _mm512_set1_ps(scale));
+    const __m512 e = _mm512_maskz_mov_ps(mask, exp_kernel(scaled));
+    _mm512_mask_storeu_ps(x + i, mask, e);
+    lanes = _mm512_add_ps(lanes, e);
+  }
+  const __m512 inverse = _mm512_set1_ps(1.0f / sum_lanes(lanes));
+  for (int64_t i = 0; i < n; i += 16) {
+    const __mmask16 mask = tail_mask(n - i);
+    _mm512_mask_storeu_ps(x + i, mask, _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, x + i), inverse));
+  }
+}
+
+void rope(float* x, const float* cosine, const float* sine, int64_t half) {
+  for (int64_t i = 0; i < half; i += 16) {
+    const __mmask16 mask = tail_mask(half - i);
+    const __m512 a = _mm512_maskz_loadu_ps(mask, x + i), b = _mm512_maskz_loadu_ps(mask, x + half + i);
+    const __m512 c = _mm512_maskz_loadu_ps(mask, cosine + i), s = _mm512_maskz_loadu_ps(mask, sine + i);
+    _mm512_mask_storeu_ps(x + i, mask, _mm512_fmsub_ps(a, c, _mm512_mul_ps(b, s)));
+    _mm512_mask_storeu_ps(x + half + i, mask, _mm512_fmadd_ps(b, c, _mm512_mul_ps(a, s)));
+  }
+}
+
+}  // namespace
+
+extern const KernelTable kTable;
+const KernelTable kTable = {.isa = "avx512vnni",
+                            .required_features = kAvx512Vnni,
+                            .matmul = matmul,
+                            .float_matmul = float_matmul,
+                            .decode_panel = decode_panel,
+                            .quantize_row = quantize_row,
+                            .rms_norm = rms_norm,
+                            .silu_mul = silu_mul,
+                            .softmax = softmax,
+                            .rope = rope};
+
+}  // namespace edgeq::isa::avx512vnni

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/kernels/matrices.h"
+
+#include <algorithm>
+
+namespace edgeq {
+
+QuantizedTensor random_quantized(const QuantScheme& scheme, int64_t rows, int64_t cols, Random& random) {
+  QuantizedTensor tensor(scheme, rows, cols);
+  std::vector<uint8_t> codes(size_t(cols), 0);
+  const uint64_t levels = uint64_t(scheme.max_code()) + 1;
+  for (int64_t r = 0; r < rows; ++r) {
+    for (auto& code : codes) code = uint8_t(random.below(levels));
+    tensor.set_codes(r, codes);
+  }
+  for (auto& scale : tensor.scales) scale = round_to_store(float(0.02 * random.normal()), scheme.store);
+  for (auto& zero : tensor.zeros) zero = uint8_t(random.below(levels));
+  for (auto& offset : tensor.offsets) offset = round_to_store(float(0.1 * random.normal()), scheme.store);
+  return tensor;
+}
+
+std::vector<float> random_floats(int64_t count, Random& random) {
+  std::vector<float> values(size_t(count), 0);
+  for (auto& value : values) value = float(random.normal());
+  return values;
+}
+
+PackedQuantized::PackedQuantized(const QuantizedTensor& tensor)
+    : scheme_(tensor.scheme),
+      cols_(tensor.cols),
+      shape_(panel_shape(tensor.scheme, tensor.rows, tensor.cols)),
+      packed_(size_t(shape_.panels * shape_.bytes)) {
+  pack_panels(tensor, packed_);
+}
+
+KernelWeight PackedQuantized::kernel_weight() const {
+  return {.panels = reinterpret_cast<const unsigned char*>(packed_.data()),
+          .panel_bytes = shape_.bytes,
+          .scales = shape_.scales,
+          .zeros = scheme_.zero == Zero::integer ? shape_.zeros : -1,
+          .offsets = scheme_.zero == Zero::offset ? shape_.offsets : -1,
+          .cols = cols_,
+          .blocks = shape_.blocks,
+          .group_blocks = scheme_.group == 0 ? shape_.blocks : scheme_.group / kPanelBlock,
+          .bits = scheme_.bits,
+          .mid = scheme_.zero == Zero::mid ? scheme_.mid_code() : 0,
+          .scale_bytes = scheme_.store == ScaleStore::f16 ? 2 : 4};
+}
+
+PackedFloat::PackedFloat(const Tensor& matrix, DType dtype)
+    : dtype_(dtype),
+      cols_(matrix.cols()),
+      shape_(float_panel_shape(dtype, matrix.rows(), matrix.cols())),
+      packed_(size_t(shape_.panels * shape_.bytes)) {
+  pack_float_panels(from_f32(matrix, dtype).view(), packed_);
+}
+
+KernelFloatWeight PackedFloat::kernel_weight() const {
+  return {.panels = reinterpret_cast<const unsigned char*>(packed_.data()),
+          .panel_bytes = shape_.bytes,
+          .cols = cols_,
+          .element = dtype_ == DType::f32   ? 0
+                     : dtype_ == DType::f16 ? 1
+                                            : 2};
+}
+
+QuantizedInput::QuantizedInput(const KernelTable& table, const std::vector<float>& x, int64_t tokens_in,
+                               int64_t cols, int64_t group)
+    : tokens(tokens_in),
+      blocks((cols + kPanelBlock - 1) / kPanelBlock),
+      codes(size_t(tokens * blocks * kPanelBlock)),
+      scales(size_t(tokens * blocks)),
+      sums(size_t(tokens * blocks)) {
+  const int64_t padded = blocks * kPanelBlock;
+  std::vector<float> row(size_t(padded), 0.0f);
+  for (int64_t t = 0; t < tokens; ++t) {
+    std::copy_n(x.begin() + t * cols, cols, row.begin());
+    table.quantize_row(row.data(), padded, group == 0 ? padded : group, codes.data() + t * padded,
+                       scales.data() + t * blocks, sums.data() + t * blocks);
+  }
+}
+
+KernelInput QuantizedInput::slice(int64_t first, int64_t count) const {
+  return {codes.data() + first * blocks * kPanelBlock, scales.data() + first * blocks,
+          sums.data() + first * blocks, count};
+}
+
+double QuantizedInput::value(int64_t token, int64_t col) const {
+  return double(codes[size_t(token * blocks * kPanelBlock + col)]) *
+         double(scales[size_t(token * blocks + col / kPanelBlock)]);
+}
+
+}  // namespace edgeq
