@@ -17,6 +17,7 @@
 #include "formats/container.h"
 #include "formats/mapped_file.h"
 #include "formats/output_file.h"
+#include "formats/safetensors_header.h"
 
 namespace edgeq {
 
@@ -54,19 +55,13 @@ class SafetensorsFolder final : public TensorReader {
   const std::vector<SafetensorsFile>& shards() const { return shards_; }
 
  private:
+  void open_shards(const std::string& index_path);
+
   std::string folder_;
   std::vector<SafetensorsFile> shards_;
   std::vector<EncodedTensor> tensors_;
   std::unordered_map<std::string_view, size_t> by_name_;
 };
-
-// The shard names of an index, in order, and the shard of each tensor. Split from SafetensorsFolder so that
-// the parser can be fuzzed without files.
-struct SafetensorsIndex {
-  std::vector<std::string> shards;
-  std::map<std::string, size_t> shard_of;
-};
-SafetensorsIndex parse_safetensors_index(std::string_view json_text);
 
 // Writes a safetensors file tensor by tensor; the header comes last, because metadata (hashes, provenance) is
 // known last. Room for it is reserved in front and filled with spaces; a longer header moves the data once.
@@ -89,19 +84,11 @@ class SafetensorsWriter {
   int64_t finish(const std::map<std::string, std::string>& metadata);
 
  private:
-  struct Entry {
-    std::string name;
-    DType dtype;
-    Shape shape;
-    int64_t begin, end;  // from the start of the data
-  };
-  void pad();
-  std::string header(const std::map<std::string, std::string>& metadata) const;
-
   OutputFile out_;
   int64_t data_begin_;
-  std::vector<Entry> entries_;
+  SafetensorsHeader header_;
   int64_t pads_ = 0;
+  int64_t missing_bytes_ = 0;  // of the tensor that was begun last
 };
 
 }  // namespace edgeq
