@@ -33,3 +33,12 @@ function(edgeq_test folder)
   gtest_discover_tests(${target} TEST_PREFIX "${folder}." DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 300
     ENVIRONMENT "OMP_WAIT_POLICY=passive")
 endfunction()
+
+# For an executable that loads the LibTorch module (models/torch/module.h): exports edgeq's symbols, so that both share one core.
+function(edgeq_loads_torch_module target)
+  target_link_options(${target} PRIVATE "LINKER:--dynamic-list=${PROJECT_SOURCE_DIR}/cmake/exports.list")
+  set_property(TARGET ${target} APPEND PROPERTY LINK_DEPENDS ${PROJECT_SOURCE_DIR}/cmake/exports.list)
+  if(EDGEQ_TORCH)
+    add_dependencies(${target} edgeq_torch_module)
+  endif()
+endfunction()

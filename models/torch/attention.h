@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// Causal self-attention of one sequence with grouped heads: rotary positions (Su et al., arXiv 2104.09864, in
+// half-split order) and softmax(q k^T / sqrt(head_dim)) v, with an optional sliding window. Every operation
+// is differentiable.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <cstdint>
+#include <functional>
+#include <mutex>
+#include <vector>
+
+namespace edgeq {
+
+// Runs body(i) for i in [0, count) through parallel_for, or one after another while autograd records (what it
+// records belongs to the calling thread). How work is cut must not depend on the number of threads: then
+// results do not either.
+void for_each_slice(int64_t count, const std::function<void(int64_t)>& body);
+
+// Rotates heads by their position. Thread-safe.
+class Rotary {
+ public:
+  // divisors: empty, or head_dim/2 (ModelConfig::rope_divisors).
+  Rotary(double theta, std::vector<float> divisors, int64_t head_dim);
+  // x [tokens, heads, head_dim]; token t stands at position first + t.
+  at::Tensor rotate(const at::Tensor& x, int64_t first) const;
+
+ private:
+  // cos and sin of the angles of positions 0 .. n-1: [n, 1, head_dim/2] each.
+  struct Table {
+    at::Tensor cos, sin;
+  };
+  Table table(int64_t positions) const;
+
+  std::vector<double> frequencies_;
+  mutable std::mutex mutex_;
+  mutable Table table_;  // grown on demand, to a power of two
+};
+
+// q [tokens, heads, head_dim]; keys, values [kv_heads, total, head_dim] with total >= tokens: the queries are
+// the last tokens of the sequence. A query sees its own token and those before it; with window > 0 only the
+// last `window` of them, its own included. Returns [tokens, heads * head_dim].
+at::Tensor attend(const at::Tensor& q, const at::Tensor& keys, const at::Tensor& values, int64_t window);
+
+}  // namespace edgeq
