@@ -6,7 +6,6 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -18,12 +17,11 @@
 #include <vector>
 
 #include "formats/container.h"
+#include "formats/gguf_types.h"
 #include "formats/mapped_file.h"
 #include "formats/output_file.h"
 
 namespace edgeq {
-
-enum class GgufType : uint32_t { u8, i8, u16, i16, u32, i32, f32, boolean, string, array, u64, i64, f64 };
 
 class GgufFile final : public TensorReader {
  public:
@@ -31,6 +29,7 @@ class GgufFile final : public TensorReader {
   // the file before anything is allocated for it.
   explicit GgufFile(const std::string& path) : GgufFile(MappedFile::open(path)) {}
   explicit GgufFile(std::shared_ptr<const MappedFile> file);
+  GgufFile(GgufFile&&) = default;  // a copy's by_name_ would look into the original
 
   const std::string& path() const override { return file_->path(); }
   const std::vector<EncodedTensor>& tensors() const override { return tensors_; }  // as listed in the file
@@ -41,12 +40,9 @@ class GgufFile final : public TensorReader {
   // Metadata. `find_*` gives nullopt for an absent key, `get_*` throws; both throw Error for a value of
   // another type. Writers disagree about integer widths, so any integer type (any float type) is accepted.
   // Views look into the mapped file.
-  std::vector<std::string_view> keys() const;  // in file order
+  const std::vector<std::string_view>& keys() const { return keys_; }  // in file order
   bool has(std::string_view key) const { return values_.contains(key); }
-  bool is_array(std::string_view key) const {  // false when absent
-    const auto found = values_.find(key);
-    return found != values_.end() && found->second.is_array;
-  }
+  bool is_array(std::string_view key) const;  // false when absent
   std::optional<int64_t> find_int(std::string_view key) const;
   std::optional<double> find_float(std::string_view key) const;
   std::optional<bool> find_bool(std::string_view key) const;
@@ -75,8 +71,9 @@ class GgufFile final : public TensorReader {
   };
   class Parser;
 
-  const Value* find_value(std::string_view key, bool is_array) const;
-  [[noreturn]] void refuse(std::string_view key, const Value& value, std::string_view expected) const;
+  // nullptr when absent; Error "... expected <expected>" when `accepts` refuses the type.
+  const Value* find_value(std::string_view key, bool is_array, bool (*accepts)(GgufType),
+                          std::string_view expected) const;
   [[noreturn]] void missing(std::string_view key) const;
   template <class T>
   T required(std::string_view key, std::optional<T> value) const {
@@ -91,10 +88,6 @@ class GgufFile final : public TensorReader {
   std::vector<EncodedTensor> tensors_;
   std::unordered_map<std::string_view, size_t> by_name_;
 };
-
-// The number of an encoding in GGUF tensor infos. Throws Error for a type that edgeq does not read.
-Encoding encoding_of_ggml_type(uint32_t type);
-uint32_t ggml_type_of(Encoding encoding);
 
 // Writes a GGUF v3 file, alignment 32. Everything before the data must be known first: set() the metadata,
 // declare() every tensor, then write() their bytes in the order of declaration, then finish().
