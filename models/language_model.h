@@ -37,6 +37,8 @@ class LanguageModel {
   virtual ~LanguageModel() = default;
   virtual const ModelConfig& config() const = 0;
   virtual int64_t weight_bytes() const = 0;  // bytes of weights held in memory or mapped
+  // Of these, what one decode step reads: of an embedding table that is not also the head, one row.
+  virtual int64_t weight_bytes_per_token() const { return weight_bytes(); }
   virtual int64_t kv_bytes_per_token() const = 0;
   virtual std::unique_ptr<Session> start(const SessionOptions& options) const = 0;
 };
