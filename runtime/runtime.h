@@ -22,6 +22,7 @@ struct RuntimeOptions {
   int threads = 0;  // 0: the cores this process may run on
   Activations activations = Activations::int8_block;
   bool verify_checksums = true;
+  std::string isa = {};  // kernels by name; empty: $EDGEQ_ISA, or the best this CPU runs
 };
 
 // A packed file, mapped and run without a copy.

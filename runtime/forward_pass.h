@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// One thread's walk of a chunk through the layers.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "runtime/transformer.h"
+
+namespace edgeq {
+
+class ForwardPass {
+ public:
+  ForwardPass(Transformer& model, const Chunk& chunk, int thread);
+  void run() noexcept;
+
+ private:
+  bool single() const { return tokens_ == 1; }
+  int64_t share_of(int64_t count, int thread) const { return count * thread / threads_; }
+
+  void embed() noexcept;
+  void attention_inputs(const LayerWeights& layer) noexcept;
+  void attention(const LayerWeights& layer, int64_t index) noexcept;
+  void feed_forward(const LayerWeights& layer, const LayerShape& shape) noexcept;
+  void logits() noexcept;
+
+  // The rows [first, first + count) that a stage reads, written by write_row(token, out). A single row is
+  // prepared by every thread for itself; several are shared out, and the threads meet when they are ready.
+  template <class WriteRow>
+  Activation prepare(int64_t first, int64_t count, int64_t cols, bool with_codes,
+                     const WriteRow& write_row) noexcept;
+  Activation prepare_norm(const std::vector<float>& gain, int64_t first, int64_t count,
+                          bool with_codes) noexcept;
+  // Whether any of these weights reads codes.
+  template <class... Matrices>
+  bool wants_codes(const Matrices&... matrices) const;
+  void multiply(const Linear& linear, const Activation& x, PanelRange range, Rows& out) noexcept;
+  // hidden += linear(x), each thread for its own rows.
+  void add_to_hidden(const Linear& linear, const Activation& x) noexcept;
+
+  Transformer& model_;
+  Workspace& space_;
+  ThreadSpace& own_;
+  const KernelTable& kernels_;
+  const Chunk& chunk_;
+  const float epsilon_;
+  const int64_t tokens_;
+  const int thread_, threads_;
+};
+
+}  // namespace edgeq

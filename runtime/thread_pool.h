@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// The runtime's own threads. One decoded token passes some two hundred barriers, so waiting is what matters:
+// a waiter spins briefly (the others are about to arrive), then yields its core (somebody else needs it),
+// then sleeps (nothing is going on). Not OpenMP, whose spinning collapses when cores are shared.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <thread>
+#include <type_traits>
+#include <vector>
+
+namespace edgeq {
+
+// The cores this process may run on, at least 1.
+int available_cores();
+
+class ThreadPool {
+ public:
+  // `threads` counts the caller of run(); 0 means available_cores(). Error when negative or above
+  // kMaxThreads, or when the system refuses a thread.
+  explicit ThreadPool(int threads);
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  static constexpr int kMaxThreads = 1024;
+  int size() const { return size_; }
+
+  // Runs body(i) once for each i in [0, size()), the caller being thread 0, and returns when all have ended.
+  // What a body wrote is visible to the caller afterwards. Not reentrant, one caller at a time.
+  template <class Body>
+  void run(const Body& body) noexcept {
+    static_assert(std::is_nothrow_invocable_v<const Body&, int>, "a body of the pool is noexcept");
+    run_task({&body, [](const void* callable, int thread) noexcept {
+                (*static_cast<const Body*>(callable))(thread);
+              }});
+  }
+  // Inside a body: waits until every thread of the run has called it equally often.
+  void barrier() noexcept;
+
+ private:
+  struct Task {
+    const void* callable = nullptr;
+    void (*call)(const void*, int) noexcept = nullptr;
+  };
+  void start_workers();
+  void stop() noexcept;
+  void run_task(const Task& task) noexcept;
+  void work(int thread) noexcept;
+  void wait_while(const std::atomic<uint32_t>& word, uint32_t old) const noexcept;
+
+  int size_ = 1;
+  int spins_ = 0;
+  Task task_;
+  // On lines of their own: the waiters of one word are not disturbed by writes to another.
+  alignas(64) std::atomic<uint32_t> run_number_{0};
+  alignas(64) std::atomic<uint32_t> barrier_number_{0};
+  alignas(64) std::atomic<int> arrived_{0};
+  alignas(64) std::atomic<bool> stopping_{false};
+  std::vector<std::jthread> workers_;
+};
+
+}  // namespace edgeq
