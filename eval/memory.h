@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// Memory of this process as the system counts it. Figures for reports are taken in a child process.
 #pragma once
 
 #include <cstdint>
