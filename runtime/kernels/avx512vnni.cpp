@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// AVX-512 with VNNI: one zmm register is 16 rows by 4 columns, and vpdpbusd with an embedded 4-byte broadcast
-// of activations multiplies it in one instruction. One token decodes weights in registers and is bound by
-// memory; more tokens share weights decoded to bytes in a buffer that stays in the first-level cache.
+// AVX-512 with VNNI: one zmm register is 16 rows by 4 columns, and vpdpbusd with a 4-byte broadcast of
+// activations multiplies it in one instruction. Weights are decoded in registers, once for up to 8 tokens.
 #include <immintrin.h>
 
 #include "runtime/kernels/kernel_abi.h"
@@ -9,9 +8,10 @@
 namespace edgeq::isa::avx512vnni {
 namespace {
 
-constexpr int64_t kChunkBlocks = 24;      // blocks decoded at a time: 12 KiB of codes
-constexpr int64_t kTile = 8;              // tokens whose sums are held in registers
-constexpr int64_t kPrefetchBytes = 4096;  // how far ahead of the codes in use one token's pass reads
+constexpr int64_t kTile = 8;  // tokens whose sums are held in registers
+constexpr int64_t kInputBytes =
+    16384;  // activations that one pass over the panels takes: half a level-1 cache
+constexpr int64_t kPrefetchBytes = 4096;  // how far ahead of the codes in use
 
 inline __m512i broadcast_i32(const void* p) {
   int32_t value;
@@ -81,122 +81,78 @@ inline __m512 add_offset(__m512 y, const int32_t* sum, __m512 x_scale, __m512 of
   return _mm512_fmadd_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(broadcast_i32(sum)), x_scale), offset, y);
 }
 
-// ---- one token ----
-
-template <int kBits>
-void matvec(const KernelWeight& w, const KernelInput& x, float* y, int64_t panel_begin, int64_t panel_end) {
-  for (int64_t p = panel_begin; p < panel_end; ++p) {
-    const unsigned char* panel = w.panels + p * w.panel_bytes;
-    __m512 sum = _mm512_setzero_ps();
-    for (int64_t b = 0, g = 0; b < w.blocks; ++g) {
-      const Group group = load_group(w, panel, g);
-      const int64_t end = b + w.group_blocks < w.blocks ? b + w.group_blocks : w.blocks;
-      for (; b < end; ++b) {
-        const unsigned char* codes = panel + b * 64 * kBits;
-        for (int line = 0; line < kBits; ++line)
-          _mm_prefetch(reinterpret_cast<const char*>(codes + kPrefetchBytes + 64 * line), _MM_HINT_T0);
-        __m512i weights[8];
-        decode_block<kBits>(codes, weights);
-        const int8_t* xc = x.codes + b * 32;
-        __m512i even = _mm512_madd_epi16(group.minus_zero, broadcast_i32(x.sums + b));
-        __m512i odd = _mm512_setzero_si512();
-        for (int k = 0; k < 8; k += 2) {
-          even = _mm512_dpbusd_epi32(even, weights[k], broadcast_i32(xc + 4 * k));
-          odd = _mm512_dpbusd_epi32(odd, weights[k + 1], broadcast_i32(xc + 4 * k + 4));
-        }
-        const __m512 x_scale = _mm512_set1_ps(x.scales[b]);
-        sum = add_block(sum, _mm512_add_epi32(even, odd), x_scale, group.scale);
-        if (w.offsets >= 0) sum = add_offset(sum, x.sums + b, x_scale, group.offset);
-      }
-    }
-    _mm512_storeu_ps(y + p * 16, sum);
-  }
-}
-
-// ---- several tokens ----
-
-// Up to kChunkBlocks blocks of one panel, decoded.
-struct Chunk {
-  __m512i codes[kChunkBlocks][8];
-  Group groups[kChunkBlocks];  // of each block
-};
-
-template <int kBits>
-void decode_chunk(const KernelWeight& w, const unsigned char* panel, int64_t first, int64_t count,
-                  Chunk& chunk) {
-  for (int64_t i = 0; i < count; ++i) {
-    chunk.groups[i] = load_group(w, panel, (first + i) / w.group_blocks);
-    __m512i codes[8];
-    decode_block<kBits>(panel + (first + i) * 64 * kBits, codes);
-    for (int k = 0; k < 8; ++k) chunk.codes[i][k] = codes[k];
-  }
-}
-
-using DecodeChunk = void (*)(const KernelWeight&, const unsigned char*, int64_t, int64_t, Chunk&);
-constexpr DecodeChunk kDecodeChunk[9] = {nullptr,         nullptr,         decode_chunk<2>,
-                                         decode_chunk<3>, decode_chunk<4>, decode_chunk<5>,
-                                         decode_chunk<6>, decode_chunk<7>, decode_chunk<8>};
-
-// kTokens tokens from `token` on times a chunk that begins at block `first`.
-template <int kTokens>
-void multiply_chunk(const KernelWeight& w, const KernelInput& x, int64_t token, const Chunk& chunk,
-                    int64_t first, int64_t count, float* y, int64_t y_stride) {
-  const int8_t* codes = x.codes + (token * w.blocks + first) * 32;
-  const float* scales = x.scales + token * w.blocks + first;
-  const int32_t* sums = x.sums + token * w.blocks + first;
+// One panel times kTokens tokens from `token` on. Weights are decoded in registers, once for all the tokens;
+// every token's dot product is a chain of its own (two for few tokens), so that the multiplies overlap.
+template <int kBits, int kTokens>
+void multiply_panel(const KernelWeight& w, const KernelInput& x, int64_t token, const unsigned char* panel,
+                    float* y, int64_t y_stride) {
+  constexpr int kChains = kTokens <= 2 ? 2 : 1;
+  const int8_t* codes = x.codes + token * w.blocks * 32;
+  const float* scales = x.scales + token * w.blocks;
+  const int32_t* sums = x.sums + token * w.blocks;
   __m512 sum[kTokens];
-  for (int t = 0; t < kTokens; ++t)
-    sum[t] = first == 0 ? _mm512_setzero_ps() : _mm512_loadu_ps(y + t * y_stride);
-  for (int64_t b = 0; b < count; ++b) {
-    const Group& group = chunk.groups[b];
-    __m512i dot[kTokens];
-    for (int t = 0; t < kTokens; ++t)
-      dot[t] = _mm512_madd_epi16(group.minus_zero, broadcast_i32(sums + t * w.blocks + b));
-    for (int k = 0; k < 8; ++k) {
-      const __m512i weights = chunk.codes[b][k];
-      for (int t = 0; t < kTokens; ++t)
-        dot[t] = _mm512_dpbusd_epi32(dot[t], weights, broadcast_i32(codes + (t * w.blocks + b) * 32 + 4 * k));
+  for (auto& s : sum) s = _mm512_setzero_ps();
+  for (int64_t b = 0, g = 0; b < w.blocks; ++g) {
+    const Group group = load_group(w, panel, g);
+    const int64_t end = b + w.group_blocks < w.blocks ? b + w.group_blocks : w.blocks;
+    for (; b < end; ++b) {
+      const unsigned char* block = panel + b * 64 * kBits;
+      for (int line = 0; line < kBits; ++line)
+        _mm_prefetch(reinterpret_cast<const char*>(block + kPrefetchBytes + 64 * line), _MM_HINT_T0);
+      __m512i weights[8];
+      decode_block<kBits>(block, weights);
+      __m512i dot[kTokens][kChains];
+      for (int t = 0; t < kTokens; ++t) {
+        dot[t][0] = _mm512_madd_epi16(group.minus_zero, broadcast_i32(sums + t * w.blocks + b));
+        for (int chain = 1; chain < kChains; ++chain) dot[t][chain] = _mm512_setzero_si512();
+      }
+      for (int k = 0; k < 8; ++k)
+        for (int t = 0; t < kTokens; ++t) {
+          __m512i& d = dot[t][k % kChains];
+          d = _mm512_dpbusd_epi32(d, weights[k], broadcast_i32(codes + (t * w.blocks + b) * 32 + 4 * k));
+        }
+      for (int t = 0; t < kTokens; ++t) {
+        if (kChains == 2) dot[t][0] = _mm512_add_epi32(dot[t][0], dot[t][kChains - 1]);
+        sum[t] = add_block(sum[t], dot[t][0], _mm512_set1_ps(scales[t * w.blocks + b]), group.scale);
+      }
+      if (w.offsets >= 0)
+        for (int t = 0; t < kTokens; ++t)
+          sum[t] = add_offset(sum[t], sums + t * w.blocks + b, _mm512_set1_ps(scales[t * w.blocks + b]),
+                              group.offset);
     }
-    for (int t = 0; t < kTokens; ++t)
-      sum[t] = add_block(sum[t], dot[t], _mm512_set1_ps(scales[t * w.blocks + b]), group.scale);
-    if (w.offsets >= 0)
-      for (int t = 0; t < kTokens; ++t)
-        sum[t] = add_offset(sum[t], sums + t * w.blocks + b, _mm512_set1_ps(scales[t * w.blocks + b]),
-                            group.offset);
   }
   for (int t = 0; t < kTokens; ++t) _mm512_storeu_ps(y + t * y_stride, sum[t]);
 }
 
-using MultiplyChunk = void (*)(const KernelWeight&, const KernelInput&, int64_t, const Chunk&, int64_t,
-                               int64_t, float*, int64_t);
-constexpr MultiplyChunk kMultiplyChunk[kTile + 1] = {nullptr,           multiply_chunk<1>, multiply_chunk<2>,
-                                                     multiply_chunk<3>, multiply_chunk<4>, multiply_chunk<5>,
-                                                     multiply_chunk<6>, multiply_chunk<7>, multiply_chunk<8>};
-
-void matmul_tiles(const KernelWeight& w, const KernelInput& x, float* y, int64_t y_stride,
-                  int64_t panel_begin, int64_t panel_end) {
-  Chunk chunk;
-  for (int64_t p = panel_begin; p < panel_end; ++p)
-    for (int64_t first = 0; first < w.blocks; first += kChunkBlocks) {
-      const int64_t count = w.blocks - first < kChunkBlocks ? w.blocks - first : kChunkBlocks;
-      kDecodeChunk[w.bits](w, w.panels + p * w.panel_bytes, first, count, chunk);
-      for (int64_t t = 0; t < x.tokens; t += kTile) {
-        const int64_t tokens = x.tokens - t < kTile ? x.tokens - t : kTile;
-        kMultiplyChunk[tokens](w, x, t, chunk, first, count, y + t * y_stride + p * 16, y_stride);
-      }
-    }
-}
-
-using Matvec = void (*)(const KernelWeight&, const KernelInput&, float*, int64_t, int64_t);
-constexpr Matvec kMatvec[9] = {nullptr,   nullptr,   matvec<2>, matvec<3>, matvec<4>,
-                               matvec<5>, matvec<6>, matvec<7>, matvec<8>};
+using MultiplyPanel = void (*)(const KernelWeight&, const KernelInput&, int64_t, const unsigned char*, float*,
+                               int64_t);
+template <int kBits>
+constexpr MultiplyPanel kOfTokens[kTile + 1] = {nullptr,
+                                                multiply_panel<kBits, 1>,
+                                                multiply_panel<kBits, 2>,
+                                                multiply_panel<kBits, 3>,
+                                                multiply_panel<kBits, 4>,
+                                                multiply_panel<kBits, 5>,
+                                                multiply_panel<kBits, 6>,
+                                                multiply_panel<kBits, 7>,
+                                                multiply_panel<kBits, 8>};
+constexpr const MultiplyPanel* kMultiplyPanel[9] = {nullptr,      nullptr,      kOfTokens<2>,
+                                                    kOfTokens<3>, kOfTokens<4>, kOfTokens<5>,
+                                                    kOfTokens<6>, kOfTokens<7>, kOfTokens<8>};
 
 void matmul(const KernelWeight& w, const KernelInput& x, float* y, int64_t y_stride, int64_t panel_begin,
             int64_t panel_end) {
-  if (x.tokens == 1)
-    kMatvec[w.bits](w, x, y, panel_begin, panel_end);
-  else
-    matmul_tiles(w, x, y, y_stride, panel_begin, panel_end);
+  const MultiplyPanel* multiply = kMultiplyPanel[w.bits];
+  const int64_t fitting = kInputBytes / (w.blocks * 32) / kTile * kTile;
+  const int64_t step = fitting < kTile ? kTile : fitting;
+  for (int64_t first = 0; first < x.tokens; first += step) {
+    const int64_t end = x.tokens - first < step ? x.tokens : first + step;
+    for (int64_t p = panel_begin; p < panel_end; ++p)
+      for (int64_t t = first; t < end; t += kTile) {
+        const int64_t tokens = end - t < kTile ? end - t : kTile;
+        multiply[tokens](w, x, t, w.panels + p * w.panel_bytes, y + t * y_stride + p * 16, y_stride);
+      }
+  }
 }
 
 // ---- float weights ----
@@ -259,24 +215,36 @@ void float_matmul(const KernelFloatWeight& w, const float* x, int64_t x_stride, 
   if (w.element == 2) float_panels<2>(w, x, x_stride, tokens, y, y_stride, panel_begin, panel_end);
 }
 
-void decode_panel(const KernelWeight& w, int64_t panel_index, float* out) {
-  const unsigned char* panel = w.panels + panel_index * w.panel_bytes;
-  // Gathers byte i of each row of 4 columns.
-  Chunk chunk;
-  for (int64_t first = 0; first < w.blocks; first += kChunkBlocks) {
-    const int64_t count = w.blocks - first < kChunkBlocks ? w.blocks - first : kChunkBlocks;
-    kDecodeChunk[w.bits](w, panel, first, count, chunk);
-    for (int64_t c = first * 32; c < (first + count) * 32 && c < w.cols; ++c) {
-      const Group& group = chunk.groups[c / 32 - first];
-      // 4 columns share a register, one per byte of each lane.
-      const __m512i code = _mm512_and_si512(_mm512_srlv_epi32(chunk.codes[c / 32 - first][c % 32 / 4],
-                                                              _mm512_set1_epi32(static_cast<int>(c % 4 * 8))),
-                                            _mm512_set1_epi32(0xff));
-      const __m512i minus_zero = _mm512_srai_epi32(_mm512_slli_epi32(group.minus_zero, 16), 16);
-      const __m512 level = _mm512_cvtepi32_ps(_mm512_add_epi32(code, minus_zero));
-      _mm512_storeu_ps(out + c * 16, _mm512_add_ps(_mm512_mul_ps(group.scale, level), group.offset));
-    }
+template <int kBits>
+void decode_panel_of(const KernelWeight& w, const unsigned char* panel, float* out) {
+  for (int64_t b = 0; b < w.blocks; ++b) {
+    const Group group = load_group(w, panel, b / w.group_blocks);
+    const __m512i minus_zero = _mm512_srai_epi32(_mm512_slli_epi32(group.minus_zero, 16), 16);
+    __m512i codes[8];
+    decode_block<kBits>(panel + b * 64 * kBits, codes);
+    for (int64_t k = 0; k < 8; ++k)
+      for (int64_t c = b * 32 + k * 4; c < b * 32 + k * 4 + 4 && c < w.cols; ++c) {
+        const __m512i code = _mm512_and_si512(codes[k], _mm512_set1_epi32(0xff));
+        codes[k] = _mm512_srli_epi32(codes[k], 8);  // 4 columns share a lane, the first in the low byte
+        const __m512 level = _mm512_cvtepi32_ps(_mm512_add_epi32(code, minus_zero));
+        _mm512_storeu_ps(out + c * 16, _mm512_add_ps(_mm512_mul_ps(group.scale, level), group.offset));
+      }
   }
+}
+
+using DecodePanel = void (*)(const KernelWeight&, const unsigned char*, float*);
+constexpr DecodePanel kDecodePanel[9] = {nullptr,
+                                         nullptr,
+                                         decode_panel_of<2>,
+                                         decode_panel_of<3>,
+                                         decode_panel_of<4>,
+                                         decode_panel_of<5>,
+                                         decode_panel_of<6>,
+                                         decode_panel_of<7>,
+                                         decode_panel_of<8>};
+
+void decode_panel(const KernelWeight& w, int64_t panel, float* out) {
+  kDecodePanel[w.bits](w, w.panels + panel * w.panel_bytes, out);
 }
 
 // ---- activations and element-wise operations ----
