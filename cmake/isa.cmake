@@ -7,7 +7,9 @@ set(EDGEQ_ISA_FLAGS_avx512vnni -O3 -mavx512f -mavx512bw -mavx512vl -mavx512dq -m
   -Wno-uninitialized -Wno-maybe-uninitialized)
 set(EDGEQ_ISA_FLAGS_neondot -O3 -march=armv8.2-a+dotprod)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
-  set(EDGEQ_ISAS avx512vnni)
+  set(EDGEQ_ISAS avx2 avx512vnni)
+elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
+  set(EDGEQ_ISAS neondot)
 endif()
 
 function(edgeq_isa_sources target)

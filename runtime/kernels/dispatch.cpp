@@ -18,6 +18,13 @@ namespace isa {
 namespace avx512vnni {
 extern const KernelTable kTable;
 }
+namespace avx2 {
+extern const KernelTable kTable;
+}
+#elif defined(__aarch64__)
+namespace neondot {
+extern const KernelTable kTable;
+}
 #endif
 namespace scalar {
 extern const KernelTable kTable;
@@ -29,7 +36,9 @@ namespace {
 // Best first.
 constexpr const KernelTable* kTables[] = {
 #if defined(__x86_64__)
-    &isa::avx512vnni::kTable,
+    &isa::avx512vnni::kTable, &isa::avx2::kTable,
+#elif defined(__aarch64__)
+    &isa::neondot::kTable,
 #endif
     &isa::scalar::kTable};
 
