@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rows of activations -> InputStats. The order of sums is fixed by the order of add() calls alone, so results
-// do not depend on the number of threads.
+// Rows of activations -> InputStats. The order of sums is fixed by the order of windows alone, so results do
+// not depend on the number of threads, nor on how the windows are spread over calls of add().
 #pragma once
 
+#include <cstdint>
 #include <span>
+#include <vector>
 
 #include "calibration/stats.h"
 #include "core/tensor.h"
@@ -15,16 +17,23 @@ class StatsAccumulator {
   // width: columns d of the inputs; needs: Need flags.
   StatsAccumulator(int64_t width, unsigned needs);
 
-  // Adds windows in the order given; each is [tokens, d]. Parallel inside (over tiles of the Hessian, each
-  // tile summing the windows in order), on parallel_for's threads with one BLAS thread each.
+  // Adds windows in the order given; each is [tokens, d]. Parallel inside: over tiles of the Hessian, each
+  // summing the windows in order, on parallel_for's threads with one BLAS thread each.
   void add(std::span<const MatrixView<const float>> windows);
-  // Divides by the number of rows seen. Throws Error when none were, or when a statistic is not finite.
+
+  // Divides by the number of rows seen; called once, at the end. Throws Error when none were, or when a
+  // statistic is not finite (it names the column).
   InputStats finish();
 
  private:
+  void add_moments(std::span<const MatrixView<const float>> windows);
+  void add_products(std::span<const MatrixView<const float>> windows);
+
   int64_t width_;
-  unsigned needs_;
-  InputStats sum_;
+  int64_t tokens_ = 0;
+  std::vector<float> abs_max_;              // [d]
+  std::vector<double> sums_, square_sums_;  // [d]
+  Tensor products_;                         // upper tiles of sum x x^T [d, d], or empty
 };
 
 }  // namespace edgeq

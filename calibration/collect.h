@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Walks a float model over the calibration windows and returns the statistics of one stage's input.
+// The statistics of one stage's input over all calibration windows, from the states of a walk.
 #pragma once
 
 #include <span>
@@ -9,7 +9,7 @@
 
 namespace edgeq {
 
-// Statistics of `state.input` of all states, in order.
+// Statistics of `state.input` of all states, in order. Throws Error when there are none.
 InputStats stage_stats(std::span<const State> states, unsigned needs);
 
 }  // namespace edgeq
