@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A quantizer rounds a float weight to the codes of a scheme. Stateless, const, no input or output;
-// thread-safe.
+// thread-safe. Rows are independent of each other: matrices that read the same input may be stacked into one
+// target, which spares the work that depends on the input alone (GPTQ's factorization).
 #pragma once
 
 #include <memory>
@@ -31,7 +32,8 @@ class Quantizer {
   virtual ~Quantizer() = default;
   // Need flags: statistics that quantize() reads.
   virtual unsigned needs() const = 0;
-  // target [out, in]; stats of its input (width in). Throws Error when the group does not divide `in`.
+  // target [out, in]; stats of its input (width in). Throws Error when the group does not divide `in`, when a
+  // weight is not finite, when a statistic that needs() names is missing.
   virtual QuantizeResult quantize(MatrixView<const float> target, const InputStats& stats) const = 0;
 };
 

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the methods share besides grids, and their makers (a method has no header of its own).
+#pragma once
+
+#include <initializer_list>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "core/error.h"
+#include "core/options.h"
+#include "quantizers/quantizer.h"
+
+namespace edgeq {
+
+std::unique_ptr<Quantizer> make_rtn(const QuantScheme& scheme, const Options& options);
+std::unique_ptr<Quantizer> make_gptq(const QuantScheme& scheme, const Options& options);
+
+// Throws Error naming the first weight that is NaN or infinite.
+void require_finite(MatrixView<const float> weight);
+
+// The option as one of the named values; the first is the default. Another name: Error listing them.
+template <class T>
+T choice(const Options& options, std::string_view name,
+         std::initializer_list<std::pair<std::string_view, T>> values) {
+  const std::string chosen = options.text(name, values.begin()->first);
+  std::string known;
+  for (const auto& [text, value] : values) {
+    if (text == chosen) return value;
+    known += (known.empty() ? "" : ", ") + std::string(text);
+  }
+  throw Error("option " + std::string(name) + " is \"" + chosen + "\"; expected one of " + known);
+}
+
+}  // namespace edgeq

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "quantizers/registry.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "core/text.h"
+#include "quantizers/methods.h"
+
+namespace edgeq {
+namespace {
+
+constexpr QuantizerEntry kQuantizers[] = {
+    {"rtn", "round to nearest, group by group; needs no calibration",
+     "search: none (default; the grid spans the extremes), mse (least squared weight error), weighted (by "
+     "the mean "
+     "square of each input)",
+     make_rtn},
+    {"gptq",
+     "rounding with error feedback through the second moment of the inputs; the best at 4 bits and below",
+     "damp: 0.01 (0..1, of the mean diagonal; raised when it does not suffice); order: group (default), "
+     "none; "
+     "scale_weights: feedback (default), hessian, none; search: mse (default), none",
+     make_gptq},
+};
+
+}  // namespace
+
+std::span<const QuantizerEntry> quantizers() { return kQuantizers; }
+
+std::unique_ptr<Quantizer> make_quantizer(std::string_view name, const QuantScheme& scheme,
+                                          const Options& options) {
+  std::vector<std::string> known;
+  for (const QuantizerEntry& entry : kQuantizers) {
+    known.emplace_back(entry.name);
+    if (entry.name != name) continue;
+    auto quantizer = entry.make(scheme, options);
+    with_context(name, [&] { options.finish(); });
+    return quantizer;
+  }
+  std::string list;
+  for (const std::string& word : known) list += (list.empty() ? "" : ", ") + word;
+  Error error(fmt::format("unknown quantizer \"{}\"; expected one of {}", name, list));
+  if (const auto meant = nearest_name(name, known)) error.set_hint(fmt::format("did you mean {}?", *meant));
+  throw error;
+}
+
+void require_finite(MatrixView<const float> weight) {
+  for (int64_t r = 0; r < weight.rows; ++r)
+    for (int64_t c = 0; c < weight.cols; ++c)
+      if (!std::isfinite(weight(r, c)))
+        throw Error(fmt::format("weight [{}, {}] is {}; expected a finite number", r, c, weight(r, c)));
+}
+
+}  // namespace edgeq
