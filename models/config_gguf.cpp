@@ -95,8 +95,7 @@ int64_t read_head_dim(const Metadata& metadata, const ModelConfig& config, int64
   return head_dim;
 }
 
-// No tool writes a window for these architectures today; edgeq's own export does, and marks the layers that
-// slide in an array of booleans as other architectures have it.
+// As other architectures have it: one width, and in an array of booleans the layers that slide.
 std::vector<int64_t> read_windows(const Metadata& metadata, size_t layers) {
   const int64_t window = metadata.find_int("attention.sliding_window").value_or(0);
   std::vector<int64_t> slides = metadata.per_layer("attention.sliding_window_pattern", layers);

@@ -126,5 +126,6 @@ def all_gguf():
     put("tensor-twice", aligned(gguf(2, 0, info(b"a", [8], 0, 0) + info(b"a", [8], 0, 32)), bytes(64)))
 
 
-all_safetensors()
-all_gguf()
+if __name__ == "__main__":
+    all_safetensors()
+    all_gguf()
