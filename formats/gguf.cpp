@@ -169,6 +169,7 @@ class GgufFile::Parser {
   static void set_size(EncodedTensor& tensor, uint32_t type) {
     tensor.encoding = encoding_of_ggml_type(type);
     const int64_t elements = element_count(tensor.shape);
+    if (elements == 0) throw Error(fmt::format("shape {} has no elements", shape_text(tensor.shape)));
     const int64_t columns = tensor.shape.empty() ? 1 : tensor.shape.back();
     const BlockSize block = block_size(tensor.encoding);
     if (columns % block.elements != 0)

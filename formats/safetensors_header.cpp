@@ -157,8 +157,10 @@ SafetensorsIndex parse_safetensors_index(std::string_view json_text) {
   Json json;
   try {
     json = Json::parse(json_text.begin(), json_text.end(), shallow);
-  } catch (const Json::parse_error& error) {
-    throw Error(fmt::format("index is not valid JSON at byte {}", error.byte));
+  } catch (const Json::exception& error) {  // also a number that no double holds, which is no parse_error
+    const auto* parse = dynamic_cast<const Json::parse_error*>(&error);
+    throw Error(parse == nullptr ? "index is not valid JSON: a number is out of range"
+                                 : fmt::format("index is not valid JSON at byte {}", parse->byte));
   }
   const auto map = json.is_object() ? json.find("weight_map") : json.end();
   if (map == json.end() || !map->is_object() || map->empty())

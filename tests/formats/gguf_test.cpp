@@ -177,6 +177,7 @@ TEST(Gguf, RefusesAnAbsurdShape) {
   EXPECT_THAT(refusal({kHuge}, 0), AllOf(HasSubstr("tensor w"), HasSubstr("negative or too large")));
   EXPECT_THAT(refusal({uint64_t(1) << 32, uint64_t(1) << 32}, 0), HasSubstr("too large"));
   EXPECT_THAT(refusal({uint64_t(1) << 61}, 0), HasSubstr("tensor w"));  // 2^63 bytes
+  EXPECT_THAT(refusal({uint64_t(1) << 40, 0}, 0), HasSubstr("has no elements"));
   EXPECT_THAT(refusal({48}, 2), HasSubstr("48 columns of Q4_0; expected a multiple of 32"));
   EXPECT_THAT(refusal({128, 2}, 12), HasSubstr("multiple of 256"));
   EXPECT_THAT(refusal({32}, 10), HasSubstr("ggml type 10 (Q2_K)"));

@@ -203,6 +203,8 @@ TEST(Safetensors, RefusesAnIndexThatIsNotOne) {
   EXPECT_THAT(error_of([] { parse_safetensors_index("{"); }), HasSubstr("not valid JSON"));
   EXPECT_THAT(error_of([] { parse_safetensors_index("[]"); }), HasSubstr("weight_map"));
   EXPECT_THAT(error_of([] { parse_safetensors_index(std::string(100000, '[')); }), HasSubstr("too deeply"));
+  EXPECT_THAT(error_of([] { parse_safetensors_index(R"({"weight_map":{"a":1e999}})"); }),
+              HasSubstr("out of range"));
 }
 
 TEST(Safetensors, SaysWhatAFolderWithoutWeightsLacks) {
