@@ -30,6 +30,11 @@ class TorchModel final : public LanguageModel {
 
   const ModelConfig& config() const override { return llama_.config(); }
   int64_t weight_bytes() const override { return weight_bytes_; }
+  int64_t weight_bytes_per_token() const override {
+    if (config().tied_head) return weight_bytes_;
+    const Tensor& table = ends_.embedding.weight;
+    return weight_bytes_ - table.bytes() + table.bytes() / table.rows();
+  }
   int64_t kv_bytes_per_token() const override {
     int64_t values = 0;
     for (const LayerShape& shape : config().layers) values += 2 * shape.kv_heads * shape.head_dim;
