@@ -53,7 +53,7 @@ uint32_t cpu_features() {
 
 #elif defined(__aarch64__) && defined(__linux__)
 
-uint32_t cpu_features() { return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0 ? kNeonDot : 0; }
+uint32_t cpu_features() { return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0 ? uint32_t(kNeonDot) : 0; }
 
 #else
 

@@ -2,8 +2,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <string>
+#include <vector>
 
 #include "core/error.h"
 #include "runtime/kernels/cpu_features.h"
@@ -50,6 +52,27 @@ TEST(Dispatch, AnUnknownIsaIsAnErrorThatListsTheRunnable) {
   const std::string text = error_of("sse9");
   EXPECT_THAT(text, HasSubstr("\"sse9\", which this build does not know"));
   for (const KernelTable* table : runnable_kernels()) EXPECT_THAT(text, HasSubstr(table->isa));
+}
+
+TEST(Dispatch, AnIsaThisCpuCannotRunIsAnError) {
+#if defined(__aarch64__)
+  const std::vector<std::string> built = {"neondot"};
+#else
+  const std::vector<std::string> built = {"avx2", "avx512vnni"};
+#endif
+  for (const auto& name : built) {
+    const bool runs =
+        std::ranges::any_of(runnable_kernels(), [&](auto* table) { return table->isa == name; });
+    EXPECT_EQ(error_of(name).find(name + "\", which this CPU cannot run") != std::string::npos, !runs)
+        << name;
+  }
+}
+
+// Run under emulation of a CPU without dot products as well (CMakeLists.txt).
+TEST(Dispatch, WithoutAnyFeatureOnlyScalarRuns) {
+  if (cpu_features() != 0) GTEST_SKIP() << "this CPU has vector kernels";
+  EXPECT_EQ(runnable_kernels().size(), 1u);
+  EXPECT_STREQ(kernels().isa, "scalar");
 }
 
 }  // namespace
