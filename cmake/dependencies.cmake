@@ -11,6 +11,11 @@ find_library(PCRE2_LIBRARY NAMES libpcre2-8.a pcre2-8 REQUIRED)
 add_library(edgeq_pcre2 INTERFACE)
 target_include_directories(edgeq_pcre2 SYSTEM INTERFACE ${PCRE2_INCLUDE})
 target_link_libraries(edgeq_pcre2 INTERFACE ${PCRE2_LIBRARY})
+find_path(UTF8PROC_INCLUDE utf8proc.h REQUIRED)
+find_library(UTF8PROC_LIBRARY NAMES libutf8proc.a utf8proc REQUIRED)
+add_library(edgeq_utf8proc INTERFACE)
+target_include_directories(edgeq_utf8proc SYSTEM INTERFACE ${UTF8PROC_INCLUDE})
+target_link_libraries(edgeq_utf8proc INTERFACE ${UTF8PROC_LIBRARY})
 
 find_package(CLI11 REQUIRED)
 

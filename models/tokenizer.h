@@ -56,8 +56,10 @@ class Tokenizer {
   const std::vector<TokenId>& end_tokens() const;
   bool adds_bos() const;                     // the model expects BOS at the start of a prompt
   const std::string& chat_template() const;  // Jinja text from the checkpoint, "" when none
-  // Renders the known templates (ChatML, Llama-2, Llama-3, Mistral, Zephyr) recognised in chat_template(),
-  // with the turn of the assistant opened. Throws Error when the template is absent or not one of the known.
+  // The prompt of a conversation, with the turn of the assistant opened: what the template in chat_template()
+  // renders to in the reference package (ChatML, Llama-2, Llama-3, Mistral, Zephyr, Qwen and others). Throws
+  // Error when there is no template, when it uses something that is not supported (models/chat_template.h),
+  // or when it refuses the messages.
   std::string apply_chat_template(std::span<const ChatMessage> messages) const;
 
   // A compact own form for the packed file, and its content hash for reports.

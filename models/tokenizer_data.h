@@ -52,6 +52,7 @@ struct AddedToken {
 struct TextPattern {
   std::string text;
   bool is_regex = false;  // in Oniguruma's syntax, as tokenizer.json writes it
+  friend bool operator==(const TextPattern&, const TextPattern&) = default;
 };
 
 struct NormalizeStep {
@@ -66,6 +67,7 @@ struct NormalizeStep {
   std::string content;
   std::string charsmap;  // precompiled_charsmap: a Darts trie and its replacements; "" = identity
   bool add_dummy_prefix = false, remove_extra_whitespaces = false, escape_whitespaces = false;
+  friend bool operator==(const NormalizeStep&, const NormalizeStep&) = default;
 };
 
 enum class SplitBehavior : uint8_t { removed, isolated, merged_with_previous, merged_with_next, contiguous };
@@ -83,6 +85,7 @@ struct PreTokenizeStep {
   bool invert = false;  // split: what lies between the matches counts as the match
   std::string content;
   bool first_only = false;  // prepend: only to the piece at the start of the text
+  friend bool operator==(const PreTokenizeStep&, const PreTokenizeStep&) = default;
 };
 
 // From tokens back to text.
@@ -127,10 +130,26 @@ std::vector<std::string> merge_texts(const TokenizerData& data);
 void check_tokenizer(const TokenizerData& data);
 
 // The readers behind Tokenizer::from_*; each returns checked data.
+TokenizerData read_tokenizer_folder(const std::string& folder);
 TokenizerData read_tokenizer_json(std::string_view tokenizer_json, std::string_view tokenizer_config_json);
 TokenizerData read_sentencepiece(std::span<const std::byte> model);
 class GgufFile;
 TokenizerData read_tokenizer_gguf(const GgufFile& file);
+
+// tokenizer_config.json beside a tokenizer: bos, eos, added tokens, chat template. "" changes nothing.
+void apply_tokenizer_config(TokenizerData& data, std::string_view tokenizer_config_json);
+// eos_token_id of generation_config.json, a number or a list. "" changes nothing.
+void apply_generation_config(TokenizerData& data, std::string_view generation_config_json);
+// Adds an end token, in order and once.
+void add_end_token(TokenizerData& data, TokenId token);
+// Adds eos and the special tokens known to end a turn ("<|im_end|>", "<|eot_id|>", ...).
+void add_known_end_tokens(TokenizerData& data);
+
+// The expression and the steps of GPT-2's byte-level pre-tokenizer.
+inline constexpr std::string_view kGpt2Expression =
+    R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
+PreTokenizeStep split_step(std::string_view expression, SplitBehavior behavior = SplitBehavior::isolated);
+PreTokenizeStep alphabet_step();
 
 // The pre-tokenizer steps of a GGUF name; an Error lists the known names.
 struct GgufPreTokenizer {
