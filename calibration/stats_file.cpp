@@ -82,9 +82,6 @@ class Handle {
   Close close_;
 };
 
-// -------------------------------------------------------------------------------------------------
-// attributes
-
 Handle scalar_space() { return {H5Screate(H5S_SCALAR), H5Sclose, "make a scalar"}; }
 
 void write_attribute(hid_t owner, const char* name, hid_t type, const void* value) {
@@ -136,18 +133,16 @@ int64_t read_number(hid_t owner, const char* name) {
   return value;
 }
 
-// ---------------------------------------------------------------------------------------------------
-// datasets
-
 void write_dataset(hid_t group, const char* name, const Tensor& values) {
+  EDGEQ_CHECK(!values.empty(), "a statistic has values");
   const std::string doing = fmt::format("write {}", name);
-  std::array<hsize_t, 2> dims{}, chunk{};
   const int rank = int(values.shape().size());
+  std::array<hsize_t, 2> dims{}, chunk{};
   for (size_t i = 0; i < size_t(rank); ++i) dims[i] = hsize_t(values.shape()[i]);
+  const auto chunks =
+      (hsize_t(values.size()) + kChunkElements - 1) / kChunkElements;  // of whole rows, all alike
   chunk = dims;
-  const hsize_t row = rank == 2 ? dims[1] : 1;
-  chunk[0] =
-      std::clamp<hsize_t>(kChunkElements / std::max<hsize_t>(row, 1), 1, std::max<hsize_t>(dims[0], 1));
+  chunk[0] = (dims[0] + chunks - 1) / chunks;
 
   const Handle space(H5Screate_simple(rank, dims.data(), nullptr), H5Sclose, doing);
   const Handle layout(H5Pcreate(H5P_DATASET_CREATE), H5Pclose, doing);
@@ -181,9 +176,6 @@ Tensor read_dataset(hid_t group, const char* name, const Shape& expected) {
   check(H5Dread(dataset, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.f32()), doing);
   return values;
 }
-
-// ------------------------------------------------------------------------------------------------ keys,
-// groups
 
 void write_key(hid_t file, const StatsKey& key) {
   write_text(file, "format", kFormat);
@@ -257,9 +249,6 @@ std::vector<std::string> link_names(hid_t file) {
   check(H5Literate(file, H5_INDEX_NAME, H5_ITER_INC, nullptr, add, &names), "list the groups");
   return names;
 }
-
-// -------------------------------------------------------------------------------------------------------
-// files
 
 // The newest file format: only it has checksums over the metadata.
 Handle newest_format() {

@@ -21,7 +21,6 @@ find_package(CLI11 REQUIRED)
 
 if(NOT EDGEQ_DEVICE)
   find_package(OpenMP REQUIRED COMPONENTS CXX)
-  find_package(Eigen3 3.4 REQUIRED)
   find_package(HDF5 REQUIRED COMPONENTS C)
   find_package(yaml-cpp REQUIRED)
   # OpenBLAS by name: another provider of libblas would be many times slower.

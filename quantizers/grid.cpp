@@ -94,8 +94,7 @@ double error_of(const Group& group, const GroupGrid& grid) {
   return grid_error(group.scheme, grid, group.values, group.importance());
 }
 
-// ------------------------------------------------------------------------------- grids through zero (mid,
-// integer)
+// Grids through zero (Zero::mid, Zero::integer).
 
 // The signed extreme is mapped to the lowest code, so that all 2^bits codes are of use (-8..7 at 4 bits).
 GroupGrid symmetric_from_extremes(const Group& group) {
@@ -114,7 +113,7 @@ GroupGrid asymmetric_from_extremes(const Group& group) {
 }
 
 // Least-squares scale for the codes that `grid` gives.
-GroupGrid refit_scale(const Group& group, GroupGrid grid) {
+GroupGrid refit_scale(const Group& group, const GroupGrid& grid) {
   double wl = 0, ll = 0;
   for (size_t j = 0; j < group.values.size(); ++j) {
     const double level = round_to_code(group.scheme, grid, group.values[j]) - grid.zero;
@@ -122,8 +121,8 @@ GroupGrid refit_scale(const Group& group, GroupGrid grid) {
     wl += h * double(group.values[j]) * level;
     ll += h * level * level;
   }
-  if (ll > 0) grid.scale = stored_scale(float(wl / ll), group.scheme.store);
-  return grid;
+  if (ll == 0) return grid;
+  return {.scale = stored_scale(float(wl / ll), group.scheme.store), .zero = grid.zero};
 }
 
 // The refitted scale of the best trial; explained energy is (sum h w q)^2 / sum h q^2.
@@ -166,8 +165,7 @@ GroupGrid sweep_asymmetric(const Group& group) {
   return sweep.grid;
 }
 
-// ------------------------------------------------------------------------------------- grids with a float
-// offset
+// Grids with a float offset (Zero::offset).
 
 // The offset is rounded first and the scale covers what is left, so that the upper end is met whatever the
 // offset lost. A constant group becomes the offset and a scale for the remainder.
@@ -234,9 +232,6 @@ GroupGrid sweep_offset(const Group& group) {
   return grid;
 }
 
-// --------------------------------------------------------------------------------------------------- all of
-// them
-
 struct Methods {
   GroupGrid (*from_extremes)(const Group&);
   GroupGrid (*sweep)(const Group&);
@@ -244,10 +239,9 @@ struct Methods {
 };
 
 Methods methods(Zero zero) {
-  const auto refit_through_zero = [](const Group& g, const GroupGrid& grid) { return refit_scale(g, grid); };
   switch (zero) {
-    case Zero::mid: return {symmetric_from_extremes, sweep_symmetric, refit_through_zero};
-    case Zero::integer: return {asymmetric_from_extremes, sweep_asymmetric, refit_through_zero};
+    case Zero::mid: return {symmetric_from_extremes, sweep_symmetric, refit_scale};
+    case Zero::integer: return {asymmetric_from_extremes, sweep_asymmetric, refit_scale};
     case Zero::offset: break;
   }
   return {offset_from_extremes, sweep_offset, refit_offset};
