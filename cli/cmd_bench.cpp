@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <memory>
+
+#include "cli/commands.h"
+#include "cli/json.h"
+#include "cli/open_model.h"
+#include "core/text.h"
+#include "eval/latency.h"
+#include "eval/machine.h"
+#include "eval/memory.h"
+
+namespace edgeq {
+namespace {
+
+struct BenchArgs {
+  std::string model;
+  LatencyOptions latency;
+  RuntimeOptions runtime;
+  bool json = false;
+};
+
+void bench(BenchArgs& args) {
+  const OpenModel open = open_runtime_model(args.model, args.runtime);
+  args.latency.threads = args.runtime.threads;
+  const Latency l = measure_latency(*open.model, args.latency);
+  const int64_t peak = peak_rss_bytes();
+  if (args.json) {
+    print_json(latency_json(l, {.isa = active_isa(),
+                                .file_bytes = open.file_bytes,
+                                .bits_per_weight = open.bits_per_weight,
+                                .weight_bytes = open.model->weight_bytes(),
+                                .kv_bytes_per_token = open.model->kv_bytes_per_token(),
+                                .peak_rss_bytes = peak}));
+    return;
+  }
+  fmt::print("{}, {}, kernels {}, {} threads\n", args.model, machine_name(), active_isa(), l.threads);
+  fmt::print("prefill  {} tokens: {:.1f} tokens/s, first token after {:.1f} ms\n", l.prompt_tokens,
+             l.prefill_tokens_per_second, l.first_token_ms);
+  fmt::print("decode   {} tokens: {:.1f} tokens/s, token p50 {:.2f} ms, p99 {:.2f} ms\n", l.tokens,
+             l.decode_tokens_per_second, l.token_ms_p50, l.token_ms_p99);
+  fmt::print("memory   {} a token, {:.1f} GB/s of {:.1f} GB/s read bandwidth ({:.0f} %), peak resident {}\n",
+             bytes_text(int64_t(l.bytes_per_token)), l.decode_bytes_per_second / 1e9, l.read_bandwidth / 1e9,
+             100 * l.decode_bytes_per_second / l.read_bandwidth, bytes_text(peak));
+}
+
+}  // namespace
+
+void add_bench_command(CLI::App& app) {
+  const auto args = std::make_shared<BenchArgs>();
+  CLI::App* command = app.add_subcommand("bench", "Measures prefill and decode speed and memory");
+  command->add_option("model", args->model, "packed file, Hugging Face folder or .gguf")->required();
+  command->add_option("--prompt-tokens", args->latency.prompt_tokens, "tokens of the prompt")
+      ->check(CLI::Range(int64_t(1), int64_t(1) << 20))
+      ->capture_default_str();
+  command->add_option("--tokens", args->latency.tokens, "tokens to generate")
+      ->check(CLI::Range(int64_t(1), int64_t(1) << 20))
+      ->capture_default_str();
+  command->add_option("--repeats", args->latency.repeats, "medians are over this many runs")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  command->add_option("--threads", args->runtime.threads, "threads, 0: all cores")
+      ->check(CLI::Range(0, 256))
+      ->capture_default_str();
+  command->add_flag("--json", args->json, "print one JSON object");
+  command->footer("Example: edgeq bench llama.packed --prompt-tokens 512 --tokens 128 --threads 2");
+  command->callback([args] { bench(*args); });
+}
+
+}  // namespace edgeq

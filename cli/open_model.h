@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// Any path that names a model -> something that runs, with what reports say about it. Runtime only: both binaries use it.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "models/import.h"
+#include "models/language_model.h"
+#include "models/packed_model.h"
+#include "models/tokenizer.h"
+#include "runtime/runtime.h"
+
+namespace edgeq {
+
+struct OpenModel {
+  std::string path;
+  std::shared_ptr<const Checkpoint> checkpoint;  // null for a packed file
+  std::unique_ptr<LanguageModel> model;
+  Tokenizer tokenizer;
+  std::string hash;                              // of a checkpoint; of the file for a packed model
+  int64_t file_bytes = 0;
+  double bits_per_weight = 0;                    // as stored
+};
+
+// A safetensors file that is not inside a model folder is taken for a packed file.
+bool is_packed_file(const std::string& path);
+
+// A packed file, or a checkpoint run in float. Throws Error when the path is neither.
+OpenModel open_runtime_model(const std::string& path, const RuntimeOptions& options);
+
+// Tokenizer of any model path, without its weights.
+Tokenizer open_tokenizer(const std::string& path);
+
+// Bytes that a checkpoint's weights take as stored, per weight, in bits.
+double stored_bits_per_weight(const Checkpoint& checkpoint);
+
+}  // namespace edgeq
