@@ -5,9 +5,9 @@
 #include <memory>
 
 #include "cli/commands.h"
-#include "cli/json.h"
 #include "cli/open_model.h"
 #include "core/text.h"
+#include "eval/json.h"
 #include "eval/latency.h"
 #include "eval/machine.h"
 #include "eval/memory.h"
@@ -28,12 +28,14 @@ void bench(BenchArgs& args) {
   const Latency l = measure_latency(*open.model, args.latency);
   const int64_t peak = peak_rss_bytes();
   if (args.json) {
-    print_json(latency_json(l, {.isa = active_isa(),
-                                .file_bytes = open.file_bytes,
-                                .bits_per_weight = open.bits_per_weight,
-                                .weight_bytes = open.model->weight_bytes(),
-                                .kv_bytes_per_token = open.model->kv_bytes_per_token(),
-                                .peak_rss_bytes = peak}));
+    const ModelFacts facts{.model = args.model,
+                           .isa = active_isa(),
+                           .file_bytes = open.file_bytes,
+                           .weight_bytes = open.model->weight_bytes(),
+                           .kv_bytes_per_token = open.model->kv_bytes_per_token(),
+                           .bits_per_weight = open.bits_per_weight,
+                           .peak_rss_bytes = peak};
+    fmt::print("{}\n", latency_json(l, facts));
     return;
   }
   fmt::print("{}, {}, kernels {}, {} threads\n", args.model, machine_name(), active_isa(), l.threads);

@@ -33,7 +33,8 @@ std::vector<TokenId> prompt_tokens(const RunArgs& args, const Tokenizer& tokeniz
     messages.push_back({"user", args.prompt});
     text = tokenizer.apply_chat_template(messages);
   }
-  std::vector<TokenId> tokens = tokenizer.encode(text, args.chat ? SpecialTokens::parse : SpecialTokens::plain);
+  std::vector<TokenId> tokens =
+      tokenizer.encode(text, args.chat ? SpecialTokens::parse : SpecialTokens::plain);
   const bool has_bos = !tokens.empty() && tokenizer.bos() && tokens.front() == *tokenizer.bos();
   if (tokenizer.adds_bos() && tokenizer.bos() && !has_bos) tokens.insert(tokens.begin(), *tokenizer.bos());
   if (tokens.empty()) throw Error("the prompt is empty and this model begins without a token of its own");
@@ -67,8 +68,8 @@ void run(const RunArgs& args) {
   }
   std::fputc('\n', stdout);
   if (args.stats)
-    fmt::print(stderr, "{} prompt tokens in {} ({:.1f}/s), {} tokens in {} ({:.1f}/s), kernels {}\n", prompt.size(),
-               duration_text(prefill_seconds), double(prompt.size()) / prefill_seconds, made,
+    fmt::print(stderr, "{} prompt tokens in {} ({:.1f}/s), {} tokens in {} ({:.1f}/s), kernels {}\n",
+               prompt.size(), duration_text(prefill_seconds), double(prompt.size()) / prefill_seconds, made,
                duration_text(decode.seconds()), double(made) / decode.seconds(), active_isa());
 }
 
@@ -76,17 +77,20 @@ void run(const RunArgs& args) {
 
 void add_run_command(CLI::App& app) {
   const auto args = std::make_shared<RunArgs>();
-  CLI::App* command = app.add_subcommand("run", "Generates text with a packed file, a model folder or a GGUF");
+  CLI::App* command =
+      app.add_subcommand("run", "Generates text with a packed file, a model folder or a GGUF");
   command->add_option("model", args->model, "packed file, Hugging Face folder or .gguf")->required();
   command->add_option("-p,--prompt", args->prompt, "text to continue")->required();
   command->add_option("-n,--tokens", args->tokens, "tokens to generate at most")
       ->check(CLI::Range(int64_t(1), int64_t(1) << 20))
       ->capture_default_str();
   command->add_flag("--greedy", args->greedy, "always the likeliest token");
-  command->add_flag("--chat", args->chat, "the prompt is a user's message, rendered by the model's chat template");
+  command->add_flag("--chat", args->chat,
+                    "the prompt is a user's message, rendered by the model's chat template");
   command->add_option("--system", args->system, "system message, with --chat");
   command->add_option("--temperature", args->sampler.temperature, "0 is greedy")->capture_default_str();
-  command->add_option("--top-k", args->sampler.top_k, "keep the k likeliest tokens, 0: all")->capture_default_str();
+  command->add_option("--top-k", args->sampler.top_k, "keep the k likeliest tokens, 0: all")
+      ->capture_default_str();
   command->add_option("--top-p", args->sampler.top_p, "keep the likeliest tokens of this total probability")
       ->capture_default_str();
   command->add_option("--min-p", args->sampler.min_p, "drop tokens below this share of the best probability")

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The commands of both binaries. Each adds itself to a CLI11 application; its body runs after parsing, prints to stdout and
-// throws Error.
+// The commands of both binaries. Each adds itself to a CLI11 application; its body runs after parsing, prints
+// to stdout and throws Error.
 #pragma once
 
 #include <functional>

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Any path that names a model -> something that runs, with what reports say about it. Runtime only: both binaries use it.
+// Any path that names a model -> something that runs, with what reports say about it. Runtime only: both
+// binaries use it.
 #pragma once
 
 #include <memory>
@@ -18,9 +19,9 @@ struct OpenModel {
   std::shared_ptr<const Checkpoint> checkpoint;  // null for a packed file
   std::unique_ptr<LanguageModel> model;
   Tokenizer tokenizer;
-  std::string hash;                              // of a checkpoint; of the file for a packed model
+  std::string hash;  // of a checkpoint; of the file for a packed model
   int64_t file_bytes = 0;
-  double bits_per_weight = 0;                    // as stored
+  double bits_per_weight = 0;  // as stored
 };
 
 // A safetensors file that is not inside a model folder is taken for a packed file.

@@ -35,13 +35,13 @@ void ProgressBar::update(std::string_view step, int64_t done, int64_t total) {
     step_ = step;
     first_ = done > 0 ? done - 1 : 0;
     shown_tenth_ = -1;
-    // The first report comes after the first unit, so the clock of a step starts where the previous step ended.
+    // The first report comes after the first unit, so the clock of a step starts where the previous step
+    // ended.
   }
   const double spent = timer_.seconds();
   const int64_t finished = std::max<int64_t>(1, done - first_);
   const double left = spent / double(finished) * double(total - done);
-  const std::string time =
-      done == total ? duration_text(spent) : fmt::format("{} left", duration_text(left));
+  const std::string time = done == total ? duration_text(spent) : fmt::format("{} left", duration_text(left));
   if (terminal_) {
     const auto filled = size_t(kBarCells * done / total);
     fmt::print(stderr, "\r\x1b[K{:<18} [{}{}] {}/{}  {}", step, std::string(filled, '#'),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Progress for people: one line that is redrawn on a terminal, a plain line at each tenth otherwise. Written to stderr, so that
-// stdout carries results only.
+// Progress for people: one line that is redrawn on a terminal, a plain line at each tenth otherwise. Written
+// to stderr, so that stdout carries results only.
 #pragma once
 
 #include <string>
@@ -28,7 +28,7 @@ class ProgressBar {
   bool quiet_, terminal_, open_ = false;
   std::string step_;
   Timer timer_;
-  int64_t first_ = 0;      // units done when the step was first heard of: a resumed run does not count them
+  int64_t first_ = 0;  // units done when the step was first heard of: a resumed run does not count them
   int64_t shown_tenth_ = -1;
 };
 

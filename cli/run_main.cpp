@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// edgeq-run: what a device needs. Runs, measures and evaluates packed files without LibTorch, HDF5, YAML or OpenMP.
+// edgeq-run: what a device needs. Runs, measures and evaluates packed files without LibTorch, HDF5, YAML or
+// OpenMP.
 #include <CLI/CLI.hpp>
 
 #include "cli/commands.h"

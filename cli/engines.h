@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// Chooses an engine for a model: the packed runtime, or the LibTorch float engine, which is a module that
+// only the commands that need it load.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "cli/open_model.h"
+#include "models/blockwise_model.h"
+
+namespace edgeq {
+
+enum class Engine : uint8_t {
+  automatic,  // packed files: runtime; checkpoints: LibTorch where it was built, else runtime
+  runtime,
+  torch,
+};
+
+Engine parse_engine(const std::string& name);  // "auto", "runtime", "torch"
+
+// Throws Error when the path is no model, or the engine cannot open it.
+OpenModel open_model(const std::string& path, Engine engine, const RuntimeOptions& options);
+
+// A float model that can be walked. LibTorch.
+std::unique_ptr<BlockwiseModel> open_blockwise(std::shared_ptr<const Checkpoint> checkpoint);
+
+}  // namespace edgeq

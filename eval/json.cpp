@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "eval/json.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+
+namespace edgeq {
+namespace {
+
+using nlohmann::ordered_json;
+
+ordered_json facts_json(const ModelFacts& f) {
+  return {{"model", f.model},
+          {"isa", f.isa},
+          {"file_bytes", f.file_bytes},
+          {"bits_per_weight", f.bits_per_weight},
+          {"weight_bytes", f.weight_bytes},
+          {"kv_bytes_per_token", f.kv_bytes_per_token},
+          {"peak_rss_bytes", f.peak_rss_bytes}};
+}
+
+}  // namespace
+
+std::string latency_json(const Latency& l, const ModelFacts& facts) {
+  ordered_json j = facts_json(facts);
+  j["threads"] = l.threads;
+  j["prompt_tokens"] = l.prompt_tokens;
+  j["tokens"] = l.tokens;
+  j["prefill_tokens_per_second"] = l.prefill_tokens_per_second;
+  j["decode_tokens_per_second"] = l.decode_tokens_per_second;
+  j["first_token_ms"] = l.first_token_ms;
+  j["token_ms_p50"] = l.token_ms_p50;
+  j["token_ms_p99"] = l.token_ms_p99;
+  j["bytes_per_token"] = l.bytes_per_token;
+  j["decode_bytes_per_second"] = l.decode_bytes_per_second;
+  j["read_bandwidth"] = l.read_bandwidth;
+  return j.dump(2);
+}
+
+std::string quality_json(const TextQuality& q, const ModelFacts& facts) {
+  ordered_json j = facts_json(facts);
+  j["windows"] = q.windows;
+  j["window_tokens"] = q.window_tokens;
+  j["predictions"] = q.predictions;
+  j["perplexity"] = q.perplexity;
+  j["perplexity_all"] = q.perplexity_all;
+  j["perplexity_standard_error"] = q.perplexity_standard_error;
+  if (q.divergence) {
+    const Divergence& d = *q.divergence;
+    j["reference_perplexity"] = q.reference_perplexity;
+    j["reference_perplexity_all"] = q.reference_perplexity_all;
+    j["kl_mean"] = d.kl_mean;
+    j["kl_standard_error"] = d.kl_standard_error;
+    j["kl_median"] = d.kl_median;
+    j["kl_p99"] = d.kl_p99;
+    j["kl_max"] = d.kl_max;
+    j["top1_agreement"] = d.top1_agreement;
+  }
+  return j.dump(2);
+}
+
+MeasuredLatency parse_latency_json(std::string_view text) {
+  try {
+    const auto j = nlohmann::json::parse(text);
+    MeasuredLatency m;
+    m.facts = {.model = j.at("model"),
+               .isa = j.at("isa"),
+               .file_bytes = j.at("file_bytes"),
+               .weight_bytes = j.at("weight_bytes"),
+               .kv_bytes_per_token = j.at("kv_bytes_per_token"),
+               .bits_per_weight = j.at("bits_per_weight"),
+               .peak_rss_bytes = j.at("peak_rss_bytes")};
+    m.latency = {.prompt_tokens = j.at("prompt_tokens"),
+                 .tokens = j.at("tokens"),
+                 .prefill_tokens_per_second = j.at("prefill_tokens_per_second"),
+                 .decode_tokens_per_second = j.at("decode_tokens_per_second"),
+                 .first_token_ms = j.at("first_token_ms"),
+                 .token_ms_p50 = j.at("token_ms_p50"),
+                 .token_ms_p99 = j.at("token_ms_p99"),
+                 .bytes_per_token = j.at("bytes_per_token"),
+                 .decode_bytes_per_second = j.at("decode_bytes_per_second"),
+                 .read_bandwidth = j.at("read_bandwidth"),
+                 .threads = j.at("threads")};
+    return m;
+  } catch (const nlohmann::json::exception& e) {
+    throw Error(fmt::format("the measuring process printed something else than its JSON: {}", e.what()));
+  }
+}
+
+}  // namespace edgeq

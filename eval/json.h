@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// One measurement as one JSON object, with the keys that programs outside rely on: perplexity,
+// perplexity_all, kl_mean, kl_p99, top1_agreement, file_bytes, bits_per_weight, prefill_tokens_per_second,
+// decode_tokens_per_second, peak_rss_bytes.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "eval/latency.h"
+#include "eval/perplexity.h"
+
+namespace edgeq {
+
+// What is known of a model besides its measurement.
+struct ModelFacts {
+  std::string model;  // path as given
+  std::string isa;    // kernels that ran, "" for another engine
+  int64_t file_bytes = 0, weight_bytes = 0, kv_bytes_per_token = 0;
+  double bits_per_weight = 0;
+  int64_t peak_rss_bytes = 0;
+};
+
+std::string latency_json(const Latency& latency, const ModelFacts& facts);
+std::string quality_json(const TextQuality& quality, const ModelFacts& facts);
+
+// The inverse of latency_json: what a child process measured. Throws Error when the text is not such an
+// object.
+struct MeasuredLatency {
+  Latency latency;
+  ModelFacts facts;
+};
+MeasuredLatency parse_latency_json(std::string_view text);
+
+}  // namespace edgeq

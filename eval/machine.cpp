@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "eval/machine.h"
+
+#include <fmt/format.h>
+#include <sched.h>
+
+#include <fstream>
+
+namespace edgeq {
+
+std::string machine_name() {
+  std::string name = "unknown processor";
+  std::ifstream info("/proc/cpuinfo");
+  for (std::string line; std::getline(info, line);) {
+    if (!line.starts_with("model name") && !line.starts_with("Hardware")) continue;
+    const size_t colon = line.find(": ");
+    if (colon != std::string::npos) name = line.substr(colon + 2);
+    break;
+  }
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  const int cores = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+  return fmt::format("{}, {} {}", name, cores, cores == 1 ? "core" : "cores");
+}
+
+}  // namespace edgeq

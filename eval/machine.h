@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+
+namespace edgeq {
+
+// The processor's name and the number of cores this process may use: "AMD EPYC, 2 cores".
+std::string machine_name();
+
+}  // namespace edgeq
