@@ -8,56 +8,31 @@
 #include "core/error.h"
 #include "core/text.h"
 #include "formats/panels.h"
-#include "models/names.h"
+#include "models/sites.h"
 #include "quantizers/registry.h"
 
 namespace edgeq {
 namespace {
 
-struct SiteShape {
-  std::string name;
-  std::vector<std::string> aliases;  // a tied table is the embedding and the head
-  int64_t rows, cols;
-};
-
-std::vector<SiteShape> site_shapes(const ModelConfig& config) {
-  std::vector<SiteShape> shapes;
-  shapes.push_back({"embedding", {"embedding"}, config.vocab, config.hidden});
-  if (config.tied_head) shapes.back().aliases.push_back("head");
-  for (size_t i = 0; i < config.layers.size(); ++i) {
-    const LayerShape& l = config.layers[i];
-    const auto add = [&](std::string_view part, int64_t rows, int64_t cols) {
-      const std::string name = layer_site(int64_t(i), part);
-      shapes.push_back({name, {name}, rows, cols});
-    };
-    add("attn.q_proj", l.heads * l.head_dim, config.hidden);
-    add("attn.k_proj", l.kv_heads * l.head_dim, config.hidden);
-    add("attn.v_proj", l.kv_heads * l.head_dim, config.hidden);
-    add("attn.o_proj", config.hidden, l.heads * l.head_dim);
-    add("mlp.gate_proj", l.ffn, config.hidden);
-    add("mlp.up_proj", l.ffn, config.hidden);
-    add("mlp.down_proj", config.hidden, l.ffn);
-  }
-  if (!config.tied_head) shapes.push_back({"head", {"head"}, config.vocab, config.hidden});
-  return shapes;
+// A tied table is the embedding and the head, and answers to both names.
+bool answers_to(const SiteShape& site, bool tied_head, std::string_view pattern) {
+  return glob_match(pattern, site.name) ||
+         (tied_head && site.name == "embedding" && glob_match(pattern, "head"));
 }
 
 std::string rule_place(const Recipe& recipe, const Rule& rule) {
   return fmt::format("recipe {}:{}", recipe.name, rule.line);
 }
 
-bool matches(const Rule& rule, const SiteShape& shape) {
-  return std::any_of(shape.aliases.begin(), shape.aliases.end(),
-                     [&](const std::string& alias) { return glob_match(rule.match, alias); });
-}
-
 // A rule that matches nothing is a typing error or a recipe for another family.
-void refuse_idle_rules(const Recipe& recipe, const std::vector<SiteShape>& shapes) {
+void refuse_idle_rules(const Recipe& recipe, const ModelConfig& config,
+                       const std::vector<SiteShape>& shapes) {
   for (const Rule& rule : recipe.rules) {
-    if (std::any_of(shapes.begin(), shapes.end(), [&](const auto& s) { return matches(rule, s); })) continue;
+    const auto matches = [&](const SiteShape& s) { return answers_to(s, config.tied_head, rule.match); };
+    if (std::any_of(shapes.begin(), shapes.end(), matches)) continue;
     Error error(fmt::format("{}: rule \"{}\" matches no site", rule_place(recipe, rule), rule.match));
     std::vector<std::string> names;
-    for (const auto& s : shapes) names.insert(names.end(), s.aliases.begin(), s.aliases.end());
+    for (const SiteShape& s : shapes) names.push_back(s.name);
     if (const auto near = nearest_name(rule.match, names))
       error.set_hint(fmt::format("did you mean \"{}\"?", *near));
     throw error;
@@ -156,8 +131,8 @@ Plan make_plan(const Recipe& recipe, const Checkpoint& checkpoint) {
   Plan plan;
   plan.recipe = recipe;
   plan.config = checkpoint.config();
-  const auto shapes = site_shapes(plan.config);
-  refuse_idle_rules(recipe, shapes);
+  const auto shapes = all_sites(plan.config);
+  refuse_idle_rules(recipe, plan.config, shapes);
   for (const SiteShape& shape : shapes) {
     plan.sites.push_back(plan_site(recipe, shape, checkpoint));
     plan.weight_bytes += plan.sites.back().bytes;

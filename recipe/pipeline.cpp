@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "recipe/pipeline.h"
+
+#include <fmt/format.h>
+
+#include <filesystem>
+
+#include "core/error.h"
+#include "core/hash.h"
+#include "core/timer.h"
+#include "core/version.h"
+#include "recipe/compress.h"
+#include "recipe/write.h"
+
+namespace edgeq {
+namespace {
+
+// Everything that the codes depend on.
+std::string journal_key(const Plan& plan, const QuantizeInputs& in) {
+  std::string key = fmt::format("edgeq {}\nmodel {}\ntarget {}\n", version(), in.checkpoint.hash(),
+                                target_text(plan.recipe.target));
+  if (in.calibration != nullptr)
+    key += fmt::format("corpus {}\nwindows {} of {}\n", in.calibration->corpus.hash,
+                       in.calibration->windows.count(), in.calibration->windows.length);
+  for (const SitePlan& site : plan.sites) {
+    key += fmt::format("{} {}", site.name, site.treatment());
+    for (const auto& [name, value] : plan.recipe.rules[size_t(site.rule)].options.values())
+      key += fmt::format(" {}={}", name, value);
+    key += '\n';
+  }
+  return key;
+}
+
+void refuse_existing(const QuantizeInputs& in) {
+  std::error_code ignored;
+  if (in.existing == OutputFile::Existing::refuse && std::filesystem::exists(in.output, ignored))
+    throw Error(fmt::format("{}: already exists", in.output)).set_hint("add --overwrite to replace it");
+}
+
+}  // namespace
+
+QuantizeOutcome quantize_model(const Plan& plan, const QuantizeInputs& in, const Progress& progress) {
+  const Timer timer;
+  refuse_existing(in);
+  std::optional<StatsMap> statistics;
+  if (!plan.recipe.calibration.statistics.empty() && plan.needs_statistics()) {
+    EDGEQ_CHECK(in.calibration != nullptr, "cached statistics are checked against the calibration text");
+    statistics = read_stats(plan.recipe.calibration.statistics, stats_key(in.checkpoint, *in.calibration));
+  }
+  Journal journal(in.output + ".work", journal_key(plan, in));
+  const Windows none;
+  compress({.plan = plan,
+            .model = in.model,
+            .windows = in.calibration != nullptr ? in.calibration->windows : none,
+            .statistics = statistics ? &*statistics : nullptr},
+           journal, progress);
+  Provenance provenance{.model_name = std::filesystem::path(in.checkpoint.path()).filename().string(),
+                        .model_hash = in.checkpoint.hash()};
+  if (plan.needs_statistics() && in.calibration != nullptr) {
+    provenance.corpus_name = in.calibration->corpus.name;
+    provenance.corpus_hash = in.calibration->corpus.hash;
+    provenance.windows = in.calibration->windows.count();
+    provenance.window_tokens = in.calibration->windows.length;
+  }
+  QuantizeOutcome outcome;
+  outcome.file_bytes =
+      write_model(plan, journal, in.checkpoint.tokenizer(), provenance, in.output, in.existing);
+  outcome.sites = site_reports(plan, journal);
+  journal.remove();
+  outcome.seconds = timer.seconds();
+  return outcome;
+}
+
+}  // namespace edgeq

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// One recipe applied to one model: plan -> compress -> write. Resumable: what an interrupted run finished is
+// kept in
+// "<output>.work" and used by the next run of the same recipe on the same model and text.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/progress.h"
+#include "formats/output_file.h"
+#include "models/blockwise_model.h"
+#include "models/import.h"
+#include "recipe/calibrate.h"
+#include "recipe/plan.h"
+
+namespace edgeq {
+
+struct QuantizeInputs {
+  const Checkpoint& checkpoint;
+  const BlockwiseModel& model;
+  const Calibration* calibration = nullptr;  // required when the plan needs statistics
+  std::string output;
+  OutputFile::Existing existing = OutputFile::Existing::refuse;
+};
+
+struct QuantizeOutcome {
+  int64_t file_bytes = 0;
+  double seconds = 0;
+  std::vector<SiteReport> sites;
+};
+
+// Throws Error; an interrupted or failed run leaves the finished parts for the next one and nothing under the
+// output's name.
+QuantizeOutcome quantize_model(const Plan& plan, const QuantizeInputs& in, const Progress& progress);
+
+}  // namespace edgeq

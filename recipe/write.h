@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// A complete journal -> the file that ships.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "eval/report.h"
+#include "formats/output_file.h"
+#include "models/import.h"
+#include "recipe/journal.h"
+#include "recipe/plan.h"
+
+namespace edgeq {
+
+// Where codes came from: all that another run needs to make the same file, and what each site lost. No times
+// or paths, so that equal inputs give equal bytes.
+struct Provenance {
+  std::string model_name, model_hash;
+  std::string corpus_name, corpus_hash;  // "" when nothing was calibrated
+  int64_t windows = 0, window_tokens = 0;
+};
+
+std::string provenance_json(const Plan& plan, const Provenance& provenance,
+                            const std::vector<SiteReport>& sites);
+
+// The reports of all sites in the journal, in the plan's order.
+std::vector<SiteReport> site_reports(const Plan& plan, const Journal& journal);
+
+// Writes the plan's target at `path`, part by part. Returns the file's bytes.
+int64_t write_model(const Plan& plan, const Journal& journal, const Tokenizer& tokenizer,
+                    const Provenance& provenance, const std::string& path, OutputFile::Existing existing);
+
+// The parts of a plan in order: "embedding", "layers.0", ..., and "head" unless tied.
+std::vector<std::string> part_names(const ModelConfig& config);
+
+}  // namespace edgeq
