@@ -50,8 +50,9 @@ QuantScheme scheme_for(Target target, const QuantScheme& asked) {
 }
 
 SitePlan plan_site(const Recipe& recipe, const SiteShape& shape, const Checkpoint& checkpoint) {
+  const bool tied = checkpoint.config().tied_head;
   const auto found = std::find_if(recipe.rules.begin(), recipe.rules.end(),
-                                  [&](const Rule& r) { return matches(r, shape); });
+                                  [&](const Rule& r) { return answers_to(shape, tied, r.match); });
   if (found == recipe.rules.end())
     throw Error(fmt::format("recipe {}: no rule matches {}; end the rules with {{match: \"*\", ...}}",
                             recipe.name, shape.name));

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <filesystem>
+#include <memory>
+#include <optional>
+
+#include "cli/commands.h"
+#include "cli/engines.h"
+#include "cli/progress_bar.h"
+#include "cli/proof.h"
+#include "core/error.h"
+#include "core/parallel.h"
+#include "core/text.h"
+#include "models/checkpoint_blocks.h"
+#include "recipe/parse.h"
+#include "recipe/pipeline.h"
+
+namespace edgeq {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct QuantizeArgs {
+  std::string recipe, model, calibration, statistics, output, target, prove;
+  int64_t windows = 0;
+  int threads = 0;
+  bool dry_run = false, overwrite = false, json = false, quiet = false, no_proof = false;
+};
+
+// What the command line says goes before what the recipe says.
+Recipe load_with_overrides(const QuantizeArgs& args, const std::string& name) {
+  Recipe recipe = load_recipe(name);
+  if (!args.model.empty()) recipe.model = args.model;
+  if (!args.calibration.empty()) recipe.calibration.corpus = args.calibration;
+  if (!args.statistics.empty()) recipe.calibration.statistics = args.statistics;
+  if (args.windows != 0) recipe.calibration.windows = args.windows;
+  if (!args.target.empty()) recipe.target = parse_target(args.target);
+  if (!args.prove.empty()) recipe.prove.corpus = args.prove;
+  if (args.no_proof) recipe.prove.corpus.clear();
+  if (!args.output.empty()) recipe.output = args.output;
+  return recipe;
+}
+
+std::string default_output(const Recipe& recipe) {
+  const std::string model = fs::path(recipe.model).lexically_normal().stem().string();
+  const std::string ending = recipe.target == Target::packed ? "packed" : "gguf";
+  return fmt::format("{}-{}.{}", model, recipe.name, ending);
+}
+
+// "out/llama.packed" -> "out/llama.int8.packed": where a recipe to compare with leaves its file.
+std::string output_beside(const std::string& output, const std::string& recipe) {
+  fs::path path(output);
+  const std::string ending = path.extension().string();
+  path.replace_extension(recipe + ending);
+  return path.string();
+}
+
+struct Job {
+  Plan plan;
+  std::string output;
+};
+
+// The recipes of one call, those to compare with first: planned before any of them starts.
+std::vector<Job> plan_jobs(const QuantizeArgs& args, const Recipe& main, const Checkpoint& checkpoint) {
+  std::vector<Job> jobs;
+  const std::string output = main.output.empty() ? default_output(main) : main.output;
+  for (const std::string& name : main.compare) {
+    Recipe other = load_with_overrides(args, name);
+    other.model = main.model;
+    other.calibration.corpus = main.calibration.corpus;
+    other.calibration.windows = main.calibration.windows;
+    other.calibration.tokens = main.calibration.tokens;
+    jobs.push_back({make_plan(other, checkpoint), output_beside(output, other.name)});
+  }
+  jobs.push_back({make_plan(main, checkpoint), output});
+  return jobs;
+}
+
+void print_plan(const Plan& plan, const std::string& output) {
+  fmt::print("recipe {} ({}) -> {}\n{}", plan.recipe.name, plan.recipe.title, output, plan_text(plan));
+}
+
+void quantize(const QuantizeArgs& args) {
+  if (args.threads != 0) set_thread_count(args.threads);
+  const Recipe recipe = load_with_overrides(args, args.recipe);
+  if (recipe.model.empty())
+    throw Error(fmt::format("recipe {}: names no model", recipe.name)).set_hint("add --model PATH");
+  const std::shared_ptr<const Checkpoint> checkpoint = open_checkpoint(recipe.model);
+  const std::vector<Job> jobs = plan_jobs(args, recipe, *checkpoint);
+  if (args.dry_run) {
+    for (const Job& job : jobs) print_plan(job.plan, job.output);
+    return;
+  }
+  const bool walks =
+      std::any_of(jobs.begin(), jobs.end(), [](const Job& j) { return j.plan.needs_statistics(); });
+  std::optional<Calibration> calibration;
+  if (walks) calibration = read_calibration(recipe.calibration, checkpoint->tokenizer());
+  const bool float_engine = walks && recipe.calibration.statistics.empty();
+  const auto model = float_engine ? open_blockwise(checkpoint) : open_checkpoint_blocks(checkpoint);
+
+  ProgressBar bar(args.quiet || args.json);
+  const auto existing = args.overwrite ? OutputFile::Existing::replace : OutputFile::Existing::refuse;
+  std::vector<ProofFile> files;
+  for (const Job& job : jobs) {
+    const fs::path folder = fs::path(job.output).parent_path();
+    if (!folder.empty()) fs::create_directories(folder);
+    const QuantizeOutcome done = quantize_model(job.plan,
+                                                {.checkpoint = *checkpoint,
+                                                 .model = *model,
+                                                 .calibration = calibration ? &*calibration : nullptr,
+                                                 .output = job.output,
+                                                 .existing = existing},
+                                                bar.callback());
+    if (!args.json)
+      fmt::print("{}: {}, {:.3f} bits per weight, {}\n", job.output, bytes_text(done.file_bytes),
+                 job.plan.bits_per_weight(), duration_text(done.seconds));
+    files.push_back({job.plan.recipe.title, job.output, done.seconds, done.sites});
+  }
+  if (recipe.prove.corpus.empty()) {
+    if (args.json) fmt::print("{{\"output\": \"{}\"}}\n", jobs.back().output);
+    return;
+  }
+  prove_files({.recipe = recipe,
+               .checkpoint = checkpoint,
+               .calibration = calibration ? &*calibration : nullptr,
+               .files = files,
+               .json = args.json,
+               .threads = args.threads},
+              bar);
+}
+
+}  // namespace
+
+void add_quantize_command(CLI::App& app) {
+  const auto args = std::make_shared<QuantizeArgs>();
+  CLI::App* command =
+      app.add_subcommand("quantize", "Applies a recipe to a model: packed weights and a proof");
+  command->add_option("recipe", args->recipe, "a YAML file, or a built-in recipe (edgeq list recipes)")
+      ->required();
+  command->add_option("--model", args->model, "Hugging Face folder or .gguf");
+  command->add_option("--calibration", args->calibration, "calibration text (.txt or .jsonl)");
+  command->add_option("--windows", args->windows, "calibration windows, 0: as the recipe says")
+      ->check(CLI::Range(int64_t(0), int64_t(1) << 30));
+  command->add_option("--statistics", args->statistics,
+                      "statistics cached by edgeq calibrate, instead of walking");
+  command->add_option("--prove", args->prove, "text to prove on");
+  command->add_option("-o,--output", args->output, "file to write");
+  command->add_option("--for", args->target,
+                      "packed, gguf:q4_0 or gguf:q8_0: fixes the grid before codes are chosen");
+  command->add_option("--threads", args->threads, "threads, 0: all cores")->check(CLI::Range(0, 256));
+  command->add_flag("--dry-run", args->dry_run,
+                    "print what happens to each site, bytes and memory, and stop");
+  command->add_flag("--overwrite", args->overwrite, "replace an existing output");
+  command->add_flag("--no-proof", args->no_proof, "skip the proof that the recipe asks for");
+  command->add_flag("--json", args->json, "print the report as JSON");
+  command->add_flag("--quiet", args->quiet, "no progress");
+  command->footer(
+      "Examples:\n"
+      "  edgeq quantize int4 --model models/llama --calibration text.txt -o llama.packed\n"
+      "  edgeq quantize int8 --model model.gguf --dry-run\n"
+      "  edgeq quantize int4 --model models/llama --calibration text.txt --for gguf:q4_0 -o llama.gguf");
+  command->callback([args] { quantize(*args); });
+}
+
+}  // namespace edgeq

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/proof.h"
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <ctime>
+#include <filesystem>
+
+#include "cli/child.h"
+#include "cli/engines.h"
+#include "core/version.h"
+#include "eval/machine.h"
+#include "formats/output_file.h"
+#include "recipe/prove.h"
+#include "runtime/sampler.h"
+
+namespace edgeq {
+namespace {
+
+// Greedy continuation of the recipe's prompt, for people to read.
+std::string continuation(const OpenModel& open, const std::string& prompt, int64_t tokens) {
+  std::vector<TokenId> ids = open.tokenizer.encode(prompt, SpecialTokens::plain);
+  if (open.tokenizer.adds_bos() && open.tokenizer.bos()) ids.insert(ids.begin(), *open.tokenizer.bos());
+  if (ids.empty()) return {};
+  const auto session = open.model->start({.max_tokens = int64_t(ids.size()) + tokens});
+  Sampler greedy({});
+  std::vector<TokenId> made;
+  MatrixView<const float> logits = session->feed(ids, Logits::last);
+  const auto& ends = open.tokenizer.end_tokens();
+  while (int64_t(made.size()) < tokens) {
+    const TokenId next = greedy.next({logits.data, size_t(logits.cols)});
+    if (std::find(ends.begin(), ends.end(), next) != ends.end()) break;
+    made.push_back(next);
+    logits = session->feed(std::span(&next, 1), Logits::last);
+  }
+  return open.tokenizer.decode(made);
+}
+
+ModelFacts facts_of(const OpenModel& open) {
+  return {.model = open.path,
+          .file_bytes = open.file_bytes,
+          .weight_bytes = open.model->weight_bytes(),
+          .kv_bytes_per_token = open.model->kv_bytes_per_token(),
+          .bits_per_weight = open.bits_per_weight};
+}
+
+void write_text(const std::string& path, const std::string& text) {
+  OutputFile out(path, OutputFile::Existing::replace);
+  out.write(text);
+  out.commit();
+}
+
+Report blank_report(const ProofJob& job, const Corpus& corpus, const OpenModel& reference) {
+  Report report;
+  report.title = job.recipe.title;
+  report.model = std::filesystem::path(job.recipe.model).lexically_normal().filename().string();
+  report.recipe = job.recipe.name;
+  report.target = target_text(job.recipe.target);
+  report.version = version();
+  report.machine = machine_name();
+  report.isa = active_isa();
+  report.corpus = corpus.name;
+  report.corpus_hash = corpus.hash;
+  if (job.calibration != nullptr) {
+    report.calibration = job.calibration->corpus.name;
+    report.calibration_hash = job.calibration->corpus.hash;
+    report.calibration_windows = job.calibration->windows.count();
+    report.calibration_tokens = job.calibration->windows.length;
+  }
+  report.tokenizer_hash = reference.tokenizer.hash();
+  report.model_hash = job.checkpoint->hash();
+  report.context = job.recipe.prove.context;
+  report.date = fmt::format("{:%Y-%m-%d}", fmt::gmtime(std::time(nullptr)));
+  report.prompt = job.recipe.prove.prompt;
+  return report;
+}
+
+}  // namespace
+
+void prove_files(const ProofJob& job, ProgressBar& bar) {
+  const ProofSpec& spec = job.recipe.prove;
+  const OpenModel reference = open_model(job.recipe.model, Engine::automatic, {.threads = job.threads});
+  const Corpus corpus = read_corpus(spec.corpus, reference.tokenizer);
+  const Windows windows = cut_windows(corpus, spec.context, spec.windows);
+  const MeasureLatency measure = [&](const std::string& file) {
+    return measure_in_child(
+        file,
+        {.prompt_tokens = spec.prompt_tokens, .tokens = spec.tokens, .repeats = 3, .threads = job.threads});
+  };
+  Report report = blank_report(job, corpus, reference);
+  for (const ProofFile& file : job.files) {
+    const OpenModel packed = open_runtime_model(file.path, {.threads = job.threads});
+    const ProofSubject subject{.name = file.title,
+                               .file = file.path,
+                               .model = *packed.model,
+                               .facts = facts_of(packed),
+                               .seconds = file.seconds,
+                               .sites = file.sites};
+    report.rows.push_back(prove(subject, *reference.model, windows, measure, bar.callback()));
+    if (&file == &job.files.back() && !spec.prompt.empty())
+      report.continuation = continuation(packed, spec.prompt, 48);
+  }
+  report.threads = report.rows.back().latency ? report.rows.back().latency->threads : 0;
+  report.rows.insert(report.rows.begin(), reference_row("float", job.recipe.model, facts_of(reference),
+                                                        report.rows.front().quality, measure));
+  bar.finish_line();
+  const std::string stem = job.files.back().path + ".report";
+  write_text(stem + ".json", report_json(report));
+  write_text(stem + ".md", report_markdown(report));
+  write_text(stem + ".html", report_html(report));
+  if (job.json) {
+    fmt::print("{}\n", report_json(report));
+    return;
+  }
+  fmt::print("\n{}\n", report_table(report));
+  if (!report.continuation.empty())
+    fmt::print("{} says: {}{}\n\n", report.title, report.prompt, report.continuation);
+  fmt::print("packed file  {}\nreport       {}.html (also .md, .json)\n", job.files.back().path, stem);
+  fmt::print("next         edgeq run {} --prompt \"{}\" --tokens 64\n", job.files.back().path,
+             spec.prompt.empty() ? "Once upon a time" : spec.prompt);
+}
+
+}  // namespace edgeq

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// The proof of one `edgeq quantize`: every file it wrote against the float model, as a table and three report
+// files.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cli/progress_bar.h"
+#include "eval/report.h"
+#include "models/import.h"
+#include "recipe/calibrate.h"
+#include "recipe/recipe.h"
+
+namespace edgeq {
+
+struct ProofFile {
+  std::string title, path;
+  double seconds = 0;
+  std::vector<SiteReport> sites;
+};
+
+struct ProofJob {
+  const Recipe& recipe;  // the main one: its text, prompt and numbers of tokens
+  std::shared_ptr<const Checkpoint> checkpoint;
+  const Calibration* calibration = nullptr;
+  const std::vector<ProofFile>& files;  // the main result last
+  bool json = false;
+  int threads = 0;
+};
+
+// Prints the table (or the JSON) to stdout and writes <output>.report.{json,md,html}.
+void prove_files(const ProofJob& job, ProgressBar& bar);
+
+}  // namespace edgeq

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// Two engines and a text -> what the compression cost.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "core/progress.h"
+#include "eval/json.h"
+#include "eval/report.h"
+#include "models/corpus.h"
+#include "models/language_model.h"
+
+namespace edgeq {
+
+// One model to prove against the float model: how its row is called and where its file is.
+struct ProofSubject {
+  std::string name, file;
+  const LanguageModel& model;
+  ModelFacts facts;    // file bytes, weight bytes, bits per weight
+  double seconds = 0;  // what making it took
+  std::vector<SiteReport> sites;
+};
+
+// Speed and memory of a model file, measured in a process of its own.
+using MeasureLatency = std::function<MeasuredLatency(const std::string& file)>;
+
+// The row of `subject`, with its divergence from `reference`. Latency is left out when `measure` is empty.
+ReportRow prove(const ProofSubject& subject, const LanguageModel& reference, const Windows& windows,
+                const MeasureLatency& measure, const Progress& progress);
+
+// The float model's own row: its perplexity was measured beside a subject's.
+ReportRow reference_row(const std::string& name, const std::string& file, const ModelFacts& facts,
+                        const TextQuality& beside, const MeasureLatency& measure);
+
+}  // namespace edgeq
