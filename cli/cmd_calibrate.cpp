@@ -10,6 +10,7 @@
 #include "core/error.h"
 #include "core/parallel.h"
 #include "core/text.h"
+#include "recipe/calibrate.h"
 #include "recipe/compress.h"
 
 namespace edgeq {
@@ -32,7 +33,7 @@ void calibrate(CalibrateArgs& args) {
   const StatsMap stats =
       float_statistics(*model, calibration.windows, kNeedMoments | kNeedHessian, bar.callback());
   bar.finish_line();
-  write_stats(args.output, stats_key(*checkpoint, calibration), stats,
+  write_stats(args.output, stats_key(*checkpoint, calibration), stats);
               args.overwrite ? OutputFile::Existing::replace : OutputFile::Existing::refuse);
   const int64_t tokens = stats.begin()->second.tokens;
   fmt::print("{}: {} inputs, each from {} tokens of {} ({} windows of {})\n", args.output, stats.size(),

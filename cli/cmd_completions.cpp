@@ -23,7 +23,7 @@ void print_bash(const CLI::App& app) {
     commands += " " + command->get_name();
     cases += fmt::format("    {}) words=\"{}\" ;;\n", command->get_name(), words_of(*command));
   }
-  fmt::print(R"(_edgeq() {{
+  fmt::print(R"bash(_edgeq() {{
   local current=${{COMP_WORDS[COMP_CWORD]}} words=
   if ((COMP_CWORD == 1)); then
     COMPREPLY=($(compgen -W "{}" -- "$current"))
@@ -40,7 +40,7 @@ void print_bash(const CLI::App& app) {
 }
 }
 complete -o filenames -F _edgeq edgeq
-)",
+)bash",
              commands, cases);
 }
 

@@ -6,6 +6,7 @@ add_library(edgeq_flags INTERFACE)
 target_compile_features(edgeq_flags INTERFACE cxx_std_20)
 target_compile_options(edgeq_flags INTERFACE
   -Wall -Wextra -Wconversion -Wno-sign-conversion -Wnon-virtual-dtor -Woverloaded-virtual
+  -Wno-missing-field-initializers  # designated initialisers leave the rest at its default
   -ffp-contract=off)    # the same float results on every platform; kernels ask for fma explicitly
 target_include_directories(edgeq_flags INTERFACE ${PROJECT_SOURCE_DIR})
 

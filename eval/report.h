@@ -53,6 +53,8 @@ struct Report {
   std::vector<ReportRow> rows;       // float first, the main result last
 };
 
+// The table as text: a header row, then one row for each model.
+std::vector<std::vector<std::string>> report_cells(const Report& report);
 // One sentence each: context, stride, BOS, which predictions are scored, where latency is measured.
 std::vector<std::string> protocol_lines(const Report& report);
 

@@ -10,6 +10,7 @@
 #include "eval/report.h"
 #include "formats/output_file.h"
 #include "models/import.h"
+#include "models/packed_model.h"
 #include "recipe/journal.h"
 #include "recipe/plan.h"
 

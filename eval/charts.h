@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+// The pictures of the report as inline SVG text, without scripts. Colours come from CSS variables of the page
+// (report_html.cpp), so that they follow light and dark mode; series i uses --series-i.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "eval/report.h"
+
+namespace edgeq {
+
+// Size against quality: one dot a model, file bytes across, perplexity relative to the float model up.
+std::string size_quality_chart(const Report& report);
+// How the divergence is distributed over predictions: one curve a model over logarithmic KL.
+std::string divergence_chart(const Report& report);
+// Relative error of every site: kinds of sites down, layers across, darker is worse (logarithmic).
+std::string site_error_chart(const ReportRow& row);
+
+std::string escape_html(std::string_view text);
+
+}  // namespace edgeq

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
+#include "core/text.h"
+#include "eval/charts.h"
+#include "eval/report.h"
+
+namespace edgeq {
+namespace {
+
+constexpr std::string_view kStyle = R"css(
+:root { --page: #ffffff; --ink: #1c2024; --faint: #6a7178; --line: #e2e5e8; --heat: #b3261e;
+  --series-0: #6a7178; --series-1: #2f6fdb; --series-2: #c2570c; --series-3: #15803d; --series-4: #8b3fc7; --series-5: #b3261e; }
+@media (prefers-color-scheme: dark) {
+  :root { --page: #16181b; --ink: #e8eaec; --faint: #9aa1a8; --line: #30353a; --heat: #ff7b6e;
+    --series-0: #9aa1a8; --series-1: #74a4ff; --series-2: #ff9d57; --series-3: #5fcf86; --series-4: #c694f5; --series-5: #ff7b6e; } }
+body { background: var(--page); color: var(--ink); font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto;
+  padding: 0 1.25rem; }
+h1 { font-size: 1.5rem; margin-bottom: 0; } h2 { font-size: 1.05rem; margin: 2.2rem 0 .4rem; }
+.faint, .protocol, caption { color: var(--faint); }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+th, td { padding: .35rem .6rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; } tr.main td { font-weight: 600; }
+svg { width: 100%; height: auto; } svg text { font: 12px system-ui, sans-serif; fill: var(--ink); }
+.grid { stroke: var(--line); } .curve { fill: none; stroke-width: 2; }
+blockquote { margin: .5rem 0; padding: .6rem 1rem; border-left: 3px solid var(--line); } blockquote b { font-weight: 600; }
+summary { cursor: pointer; }
+)css";
+
+std::string table_html(const Report& report) {
+  const auto cells = report_cells(report);
+  std::string html = "<div class=\"scroll\"><table>\n<tr>";
+  for (const std::string& cell : cells[0]) html += fmt::format("<th>{}</th>", escape_html(cell));
+  html += "</tr>\n";
+  for (size_t r = 1; r < cells.size(); ++r) {
+    html += r + 1 == cells.size() ? "<tr class=\"main\">" : "<tr>";
+    for (const std::string& cell : cells[r]) html += fmt::format("<td>{}</td>", escape_html(cell));
+    html += "</tr>\n";
+  }
+  return html + "</table></div>\n";
+}
+
+std::string sites_html(const ReportRow& row) {
+  std::string html = fmt::format(
+      "<details><summary>All {} sites</summary><div class=\"scroll\"><table>\n"
+      "<tr><th>site</th><th>method</th><th>scheme</th><th>shape</th><th>bytes</th><th>relative "
+      "error</th><th>tokens seen</th>"
+      "<th>damping</th></tr>\n",
+      row.sites.size());
+  for (const SiteReport& s : row.sites) {
+    std::string damping = s.damping == 0 ? "-" : fmt::format("{:.3g}", s.damping);
+    if (s.damping_raises != 0) damping += fmt::format(" (raised {} times)", s.damping_raises);
+    html += fmt::format(
+        "<tr><td>{}</td><td>{}</td><td>{}</td><td>{} x "
+        "{}</td><td>{}</td><td>{:.3g}</td><td>{}</td><td>{}</td></tr>\n",
+        escape_html(s.name), s.method.empty() ? "keep" : s.method, s.scheme, s.rows, s.cols,
+        bytes_text(s.bytes), s.relative_error, s.tokens, damping);
+  }
+  return html + "</table></div></details>\n";
+}
+
+std::string section(std::string_view title, std::string_view explanation, const std::string& body) {
+  if (body.empty()) return {};
+  return fmt::format("<h2>{}</h2>\n<p class=\"faint\">{}</p>\n{}", title, explanation, body);
+}
+
+}  // namespace
+
+std::string report_html(const Report& r) {
+  std::string html = fmt::format(
+      "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "
+      "content=\"width=device-width\">\n<title>{0}: {1}</title>\n<style>{2}</style></head><body>\n"
+      "<h1>{0}: {1}</h1>\n<p class=\"faint\">recipe {3}, for {4}, {5}</p>\n",
+      escape_html(r.title), escape_html(r.model), kStyle, escape_html(r.recipe), escape_html(r.target),
+      r.date);
+  html += table_html(r);
+  if (!r.continuation.empty())
+    html += section("What it says", "Greedy continuation of the prompt by the packed model.",
+                    fmt::format("<blockquote>{}<b>{}</b></blockquote>\n", escape_html(r.prompt),
+                                escape_html(r.continuation)));
+  html += section("Size against quality",
+                  "Perplexity relative to the float model; lower and further left is better.",
+                  size_quality_chart(r));
+  html += section("Where the divergence lies",
+                  "Share of predictions at each divergence from the float model; further left is better.",
+                  divergence_chart(r));
+  if (!r.rows.back().sites.empty()) {
+    html += section("Error per layer and site", "Relative error that the codes make; hover for figures.",
+                    site_error_chart(r.rows.back()));
+    html += sites_html(r.rows.back());
+  }
+  html += "<h2>Protocol</h2>\n<ul class=\"protocol\">\n";
+  for (const std::string& line : protocol_lines(r)) html += fmt::format("<li>{}</li>\n", escape_html(line));
+  return html + "</ul>\n</body></html>\n";
+}
+
+}  // namespace edgeq
