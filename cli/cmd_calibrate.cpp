@@ -34,7 +34,6 @@ void calibrate(CalibrateArgs& args) {
       float_statistics(*model, calibration.windows, kNeedMoments | kNeedHessian, bar.callback());
   bar.finish_line();
   write_stats(args.output, stats_key(*checkpoint, calibration), stats);
-              args.overwrite ? OutputFile::Existing::replace : OutputFile::Existing::refuse);
   const int64_t tokens = stats.begin()->second.tokens;
   fmt::print("{}: {} inputs, each from {} tokens of {} ({} windows of {})\n", args.output, stats.size(),
              tokens, calibration.corpus.name, calibration.windows.count(), calibration.windows.length);
