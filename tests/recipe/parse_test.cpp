@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "recipe/parse.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "core/error.h"
+
+namespace edgeq {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::StartsWith;
+using testing::ThrowsMessage;
+
+constexpr const char* kWhole = R"(title: Mixed
+model: ../model
+output: out/m.packed
+for: gguf:q8_0
+calibration: {corpus: text.txt, windows: 8, tokens: 128, statistics: stats.h5}
+rules:
+  - {match: "head", keep: bf16}
+  - match: "*"
+    quantizer: gptq
+    scheme: int4-g64-asym
+    options: {damp: 0.05, order: none}
+compare: [int8]
+prove: {corpus: test.txt, windows: 3, context: 64, prompt_tokens: 5, tokens: 6, prompt: "a: b"}
+)";
+
+TEST(Recipe, EveryKeyIsRead) {
+  const Recipe r = parse_recipe(kWhole, "folder/mixed.yaml");
+  EXPECT_EQ(r.name, "mixed");
+  EXPECT_EQ(r.title, "Mixed");
+  EXPECT_EQ(r.model, "model");
+  EXPECT_EQ(r.output, "folder/out/m.packed");
+  EXPECT_EQ(r.target, Target::gguf_q8_0);
+  EXPECT_EQ(r.calibration.corpus, "folder/text.txt");
+  EXPECT_EQ(r.calibration.statistics, "folder/stats.h5");
+  EXPECT_EQ(r.calibration.windows, 8);
+  EXPECT_EQ(r.calibration.tokens, 128);
+  ASSERT_EQ(r.rules.size(), 2u);
+  EXPECT_EQ(r.rules[0].keep, DType::bf16);
+  EXPECT_EQ(r.rules[0].line, 7);
+  EXPECT_EQ(r.rules[1].quantizer, "gptq");
+  EXPECT_EQ(scheme_text(r.rules[1].scheme), "int4-g64-asym");
+  EXPECT_EQ(r.rules[1].options.values().at("damp"), "0.05");
+  EXPECT_THAT(r.compare, testing::ElementsAre("int8"));
+  EXPECT_EQ(r.prove.corpus, "folder/test.txt");
+  EXPECT_EQ(r.prove.windows, 3);
+  EXPECT_EQ(r.prove.context, 64);
+  EXPECT_EQ(r.prove.prompt_tokens, 5);
+  EXPECT_EQ(r.prove.tokens, 6);
+  EXPECT_EQ(r.prove.prompt, "a: b");
+  EXPECT_EQ(r.text, kWhole);
+}
+
+struct BadRecipe {
+  const char* yaml;
+  int line;
+  const char* says;
+};
+
+class BadRecipes : public testing::TestWithParam<BadRecipe> {};
+
+TEST_P(BadRecipes, NameTheLineAndTheOffender) {
+  const BadRecipe& bad = GetParam();
+  EXPECT_THAT([&] { parse_recipe(bad.yaml, "r.yaml"); },
+              ThrowsMessage<Error>(AllOf(StartsWith("recipe r.yaml:" + std::to_string(bad.line) + ": "), HasSubstr(bad.says))))
+      << bad.yaml;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Recipe, BadRecipes,
+    testing::Values(
+        BadRecipe{"rules: []\n", 1, "no rules"}, BadRecipe{"title: x\nruls: []\n", 2, "unknown key ruls in the recipe; did you mean rules?"},
+        BadRecipe{"title: x\nexport: [gguf]\n", 2, "expected one of calibration, compare"},
+        BadRecipe{"title: a\ntitle: b\n", 2, "key title appears twice"}, BadRecipe{"- a\n- b\n", 1, "is not a map"},
+        BadRecipe{"title: [a]\n", 1, "title is not a single value"}, BadRecipe{"rules: 3\n", 1, "rules is not a list"},
+        BadRecipe{"rules:\n  - {match: \"*\"}\n", 2, "neither keep nor quantizer"},
+        BadRecipe{"rules:\n  - {keep: f16}\n", 2, "has no match"},
+        BadRecipe{"rules:\n  - {match: x, keep: f64}\n", 2, "expected f32, f16 or bf16"},
+        BadRecipe{"rules:\n  - {match: x, keep: f16, quantizer: rtn}\n", 2, "both keep and quantizer"},
+        BadRecipe{"rules:\n  - {match: x, quantizer: rtn, scheme: int4}\n", 2, "scheme \"int4\" is not understood"},
+        BadRecipe{"rules:\n  - {match: x, quantizer: rtn, schema: int4}\n", 2, "did you mean scheme?"},
+        BadRecipe{"for: onnx\n", 1, "target \"onnx\" is unknown; expected one of packed, gguf:q4_0"},
+        BadRecipe{"calibration:\n  windows: none\n", 2, "expected a whole number of at least 1"},
+        BadRecipe{"calibration:\n  windows: 0\n", 2, "windows is \"0\""},
+        BadRecipe{"calibration:\n  corpus: \"\"\n", 2, "corpus is empty"},
+        BadRecipe{"prove:\n  context: 99999999999999999999\n", 2, "context is"},
+        BadRecipe{"title: \"a\nrules: [\n", 3, ""}));
+
+TEST(Recipe, HostileYamlIsRefusedWithoutHarm) {
+  EXPECT_THROW(parse_recipe("", "r.yaml"), Error);
+  EXPECT_THROW(parse_recipe(std::string(2 << 20, 'a'), "r.yaml"), Error);
+  EXPECT_THROW(parse_recipe(std::string("\x00\xff\xfe", 3), "r.yaml"), Error);
+  EXPECT_THROW(parse_recipe("rules: &a [*a]", "r.yaml"), Error);
+}
+
+TEST(Recipe, BuiltInOnesParseAndTellWhatTheyAreFor) {
+  ASSERT_FALSE(builtin_recipes().empty());
+  for (const BuiltinRecipe& builtin : builtin_recipes()) {
+    const Recipe recipe = load_recipe(std::string(builtin.name));
+    EXPECT_EQ(recipe.name, builtin.name);
+    EXPECT_TRUE(builtin.yaml.starts_with("# ")) << builtin.name;
+    EXPECT_TRUE(recipe.model.empty()) << builtin.name << " must work on any model";
+    EXPECT_EQ(recipe.rules.back().match, "*");
+  }
+}
+
+TEST(Recipe, EveryRecipeOfTheRepositoryParses) {
+  for (const auto& file : std::filesystem::directory_iterator(std::string(EDGEQ_SOURCE_DIR) + "/configs/recipes"))
+    EXPECT_NO_THROW(load_recipe(file.path().string())) << file.path();
+}
+
+TEST(Recipe, AnUnknownNameListsTheBuiltInOnes) {
+  EXPECT_THAT([] { load_recipe("int5"); }, ThrowsMessage<Error>(AllOf(HasSubstr("int5"), HasSubstr("int4-gptq, int4-rtn"))));
+}
+
+}  // namespace
+}  // namespace edgeq
