@@ -37,7 +37,8 @@ Engine parse_engine(const std::string& name) {
 }
 
 OpenModel open_model(const std::string& path, Engine engine, const RuntimeOptions& options) {
-  const bool torch = engine == Engine::torch || (engine == Engine::automatic && kHasTorch && !is_packed_file(path));
+  const bool torch =
+      engine == Engine::torch || (engine == Engine::automatic && kHasTorch && !is_packed_file(path));
   if (!torch) return open_runtime_model(path, options);
   if (is_packed_file(path))
     throw Error(fmt::format("{}: the LibTorch engine runs checkpoints, not packed files", path));

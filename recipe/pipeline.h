@@ -10,9 +10,9 @@
 #include <vector>
 
 #include "core/progress.h"
+#include "eval/report.h"
 #include "formats/output_file.h"
 #include "models/blockwise_model.h"
-#include "eval/report.h"
 #include "models/import.h"
 #include "recipe/calibrate.h"
 #include "recipe/plan.h"

@@ -69,22 +69,27 @@ class BadRecipes : public testing::TestWithParam<BadRecipe> {};
 TEST_P(BadRecipes, NameTheLineAndTheOffender) {
   const BadRecipe& bad = GetParam();
   EXPECT_THAT([&] { parse_recipe(bad.yaml, "r.yaml"); },
-              ThrowsMessage<Error>(AllOf(StartsWith("recipe r.yaml:" + std::to_string(bad.line) + ": "), HasSubstr(bad.says))))
+              ThrowsMessage<Error>(
+                  AllOf(StartsWith("recipe r.yaml:" + std::to_string(bad.line) + ": "), HasSubstr(bad.says))))
       << bad.yaml;
 }
 
 INSTANTIATE_TEST_SUITE_P(
     Recipe, BadRecipes,
     testing::Values(
-        BadRecipe{"rules: []\n", 1, "no rules"}, BadRecipe{"title: x\nruls: []\n", 2, "unknown key ruls in the recipe; did you mean rules?"},
+        BadRecipe{"rules: []\n", 1, "no rules"},
+        BadRecipe{"title: x\nruls: []\n", 2, "unknown key ruls in the recipe; did you mean rules?"},
         BadRecipe{"title: x\nexport: [gguf]\n", 2, "expected one of calibration, compare"},
-        BadRecipe{"title: a\ntitle: b\n", 2, "key title appears twice"}, BadRecipe{"- a\n- b\n", 1, "is not a map"},
-        BadRecipe{"title: [a]\n", 1, "title is not a single value"}, BadRecipe{"rules: 3\n", 1, "rules is not a list"},
+        BadRecipe{"title: a\ntitle: b\n", 2, "key title appears twice"},
+        BadRecipe{"- a\n- b\n", 1, "is not a map"},
+        BadRecipe{"title: [a]\n", 1, "title is not a single value"},
+        BadRecipe{"rules: 3\n", 1, "rules is not a list"},
         BadRecipe{"rules:\n  - {match: \"*\"}\n", 2, "neither keep nor quantizer"},
         BadRecipe{"rules:\n  - {keep: f16}\n", 2, "has no match"},
         BadRecipe{"rules:\n  - {match: x, keep: f64}\n", 2, "expected f32, f16 or bf16"},
         BadRecipe{"rules:\n  - {match: x, keep: f16, quantizer: rtn}\n", 2, "both keep and quantizer"},
-        BadRecipe{"rules:\n  - {match: x, quantizer: rtn, scheme: int4}\n", 2, "scheme \"int4\" is not understood"},
+        BadRecipe{"rules:\n  - {match: x, quantizer: rtn, scheme: int4}\n", 2,
+                  "scheme \"int4\" is not understood"},
         BadRecipe{"rules:\n  - {match: x, quantizer: rtn, schema: int4}\n", 2, "did you mean scheme?"},
         BadRecipe{"for: onnx\n", 1, "target \"onnx\" is unknown; expected one of packed, gguf:q4_0"},
         BadRecipe{"calibration:\n  windows: none\n", 2, "expected a whole number of at least 1"},
@@ -112,12 +117,14 @@ TEST(Recipe, BuiltInOnesParseAndTellWhatTheyAreFor) {
 }
 
 TEST(Recipe, EveryRecipeOfTheRepositoryParses) {
-  for (const auto& file : std::filesystem::directory_iterator(std::string(EDGEQ_SOURCE_DIR) + "/configs/recipes"))
+  for (const auto& file :
+       std::filesystem::directory_iterator(std::string(EDGEQ_SOURCE_DIR) + "/configs/recipes"))
     EXPECT_NO_THROW(load_recipe(file.path().string())) << file.path();
 }
 
 TEST(Recipe, AnUnknownNameListsTheBuiltInOnes) {
-  EXPECT_THAT([] { load_recipe("int5"); }, ThrowsMessage<Error>(AllOf(HasSubstr("int5"), HasSubstr("int4-gptq, int4-rtn"))));
+  EXPECT_THAT([] { load_recipe("int5"); },
+              ThrowsMessage<Error>(AllOf(HasSubstr("int5"), HasSubstr("int4-gptq, int4-rtn"))));
 }
 
 }  // namespace

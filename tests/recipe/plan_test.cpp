@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "recipe/plan.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "core/error.h"
+#include "recipe/parse.h"
+#include "tests/support/tiny_checkpoint.h"
+
+namespace edgeq {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::ThrowsMessage;
+
+ModelConfig wide_config(bool tied = true) {
+  ModelConfig config = tiny_config();
+  config.hidden = 192;
+  config.layers.assign(2, {.heads = 4, .kv_heads = 2, .head_dim = 48, .ffn = 320, .window = 0});
+  config.tied_head = tied;
+  return config;
+}
+
+Plan plan_of(const std::string& rules, bool tied = true, const std::string& head = "") {
+  return make_plan(parse_recipe(head + "rules:\n" + rules, "r.yaml"), TinyCheckpoint(wide_config(tied)));
+}
+
+TEST(Plan, TheFirstRuleThatMatchesDecides) {
+  const Plan plan = plan_of(
+      "  - {match: \"layers.1.*\", keep: bf16}\n"
+      "  - {match: \"*.down_proj\", quantizer: rtn, scheme: int8-channel-sym}\n"
+      "  - {match: \"*\", quantizer: rtn, scheme: int4-g64-sym}\n");
+  EXPECT_EQ(plan.sites.size(), 15u);
+  EXPECT_EQ(plan.site("layers.0.mlp.down_proj").treatment(), "rtn int8-channel-sym");
+  EXPECT_EQ(plan.site("layers.1.mlp.down_proj").treatment(), "keep BF16");
+  EXPECT_EQ(plan.site("embedding").treatment(), "rtn int4-g64-sym");
+  EXPECT_FALSE(plan.needs_statistics());
+}
+
+TEST(Plan, BytesAreThoseOfTheKernelsLayout) {
+  const Plan plan = plan_of("  - {match: \"*\", quantizer: rtn, scheme: int4-g64-sym}\n");
+  // 192 x 192: 12 panels of 6 blocks x 256 bytes and 3 groups x 16 scales x 2 bytes, padded to 64.
+  EXPECT_EQ(plan.site("layers.0.attn.q_proj").bytes, 12 * (6 * 256 + 128));
+}
+
+TEST(Plan, ATiedTableAnswersToRulesForTheHead) {
+  const std::string rules =
+      "  - {match: \"head\", keep: f16}\n"
+      "  - {match: \"*\", quantizer: rtn, scheme: int4-g64-sym}\n";
+  EXPECT_EQ(plan_of(rules, true).site("embedding").treatment(), "keep F16");
+  EXPECT_EQ(plan_of(rules, false).site("embedding").treatment(), "rtn int4-g64-sym");
+  EXPECT_EQ(plan_of(rules, false).site("head").treatment(), "keep F16");
+}
+
+TEST(Plan, TheTargetFixesTheGrid) {
+  const Plan plan = plan_of(
+      "  - {match: \"embedding\", quantizer: rtn, scheme: int8-channel-sym}\n"
+      "  - {match: \"*\", quantizer: rtn, scheme: int4-g64-asym}\n",
+      true, "for: gguf:q4_0\n");
+  EXPECT_EQ(scheme_text(plan.site("embedding").scheme), "int8-g32-sym");
+  EXPECT_EQ(scheme_text(plan.site("layers.0.attn.k_proj").scheme), "int4-g32-sym");
+}
+
+TEST(Plan, RefusalsNameTheLineAndTheSite) {
+  const auto throws = [](const std::string& rules) { return [=] { plan_of(rules); }; };
+  EXPECT_THAT(throws("  - {match: \"*.dwon_proj\", keep: f16}\n"),
+              ThrowsMessage<Error>("recipe r:2: rule \"*.dwon_proj\" matches no site"));
+  EXPECT_THAT(throws("  - {match: \"*.down_proj\", keep: f16}\n"),
+              ThrowsMessage<Error>(HasSubstr("no rule matches embedding")));
+  EXPECT_THAT(throws("  - {match: \"*\", quantizer: rtn, scheme: int4-g128-sym}\n"),
+              ThrowsMessage<Error>("recipe r:2: embedding: group 128 does not divide 192 columns"));
+  EXPECT_THAT(throws("  - {match: \"*\", quantizer: rnt, scheme: int4-g64-sym}\n"),
+              ThrowsMessage<Error>(AllOf(HasSubstr("recipe r:2: "), HasSubstr("rnt"), HasSubstr("gptq"))));
+  EXPECT_THAT(throws("  - {match: \"*\", quantizer: gptq, scheme: int4-g64-sym, options: {dampp: 1}}\n"),
+              ThrowsMessage<Error>(AllOf(HasSubstr("recipe r:2: "), HasSubstr("dampp"))));
+  EXPECT_THAT(throws("  - {match: \"*\", quantizer: gptq, scheme: int4-g64-sym}\n"),
+              ThrowsMessage<Error>("recipe r: gptq needs calibration text and none is given"));
+}
+
+TEST(Plan, TextGroupsSitesOfAKind) {
+  const std::string text = plan_text(plan_of("  - {match: \"*\", quantizer: rtn, scheme: int4-g64-sym}\n"));
+  EXPECT_THAT(text, AllOf(HasSubstr("layers.*.attn.q_proj"), HasSubstr("192 x 192"), HasSubstr("15 sites")));
+}
+
+}  // namespace
+}  // namespace edgeq
