@@ -37,8 +37,7 @@ void print_bash(const CLI::App& app) {
     COMPREPLY=($(compgen -f -- "$current"))
     [[ ${{COMP_WORDS[1]}} == quantize ]] && COMPREPLY+=($(compgen -W "$(edgeq list recipes --plain)" -- "$current"))
   fi
-}
-}
+}}
 complete -o filenames -F _edgeq edgeq
 )bash",
              commands, cases);

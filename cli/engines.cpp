@@ -52,7 +52,8 @@ OpenModel open_model(const std::string& path, Engine engine, const RuntimeOption
           .bits_per_weight = stored_bits_per_weight(*checkpoint)};
 }
 
-std::unique_ptr<BlockwiseModel> open_blockwise(std::shared_ptr<const Checkpoint> checkpoint) {
+std::unique_ptr<BlockwiseModel> open_blockwise(
+    [[maybe_unused]] std::shared_ptr<const Checkpoint> checkpoint) {
 #ifdef EDGEQ_HAS_TORCH
   return torch_module().open_blockwise(std::move(checkpoint));
 #else
