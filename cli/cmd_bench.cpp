@@ -10,7 +10,6 @@
 #include "eval/json.h"
 #include "eval/latency.h"
 #include "eval/machine.h"
-#include "eval/memory.h"
 
 namespace edgeq {
 namespace {
@@ -26,7 +25,6 @@ void bench(BenchArgs& args) {
   const OpenModel open = open_runtime_model(args.model, args.runtime);
   args.latency.threads = args.runtime.threads;
   const Latency l = measure_latency(*open.model, args.latency);
-  const int64_t peak = peak_rss_bytes();
   if (args.json) {
     const ModelFacts facts{.model = args.model,
                            .isa = active_isa(),
@@ -34,7 +32,7 @@ void bench(BenchArgs& args) {
                            .weight_bytes = open.model->weight_bytes(),
                            .kv_bytes_per_token = open.model->kv_bytes_per_token(),
                            .bits_per_weight = open.bits_per_weight,
-                           .peak_rss_bytes = peak};
+                           .peak_rss_bytes = l.peak_rss_bytes};
     fmt::print("{}\n", latency_json(l, facts));
     return;
   }
@@ -45,7 +43,7 @@ void bench(BenchArgs& args) {
              l.decode_tokens_per_second, l.token_ms_p50, l.token_ms_p99);
   fmt::print("memory   {} a token, {:.1f} GB/s of {:.1f} GB/s read bandwidth ({:.0f} %), peak resident {}\n",
              bytes_text(int64_t(l.bytes_per_token)), l.decode_bytes_per_second / 1e9, l.read_bandwidth / 1e9,
-             100 * l.decode_bytes_per_second / l.read_bandwidth, bytes_text(peak));
+             100 * l.decode_bytes_per_second / l.read_bandwidth, bytes_text(l.peak_rss_bytes));
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <filesystem>
 #include <memory>
 
 #include "cli/commands.h"
@@ -24,6 +25,9 @@ struct CalibrateArgs {
 };
 
 void calibrate(CalibrateArgs& args) {
+  std::error_code ignored;
+  if (!args.overwrite && std::filesystem::exists(args.output, ignored))
+    throw Error(fmt::format("{}: already exists", args.output)).set_hint("add --overwrite to replace it");
   if (args.threads != 0) set_thread_count(args.threads);
   const std::shared_ptr<const Checkpoint> checkpoint = open_checkpoint(args.model);
   args.spec.corpus = args.text;

@@ -10,6 +10,7 @@
 #include "core/error.h"
 #include "core/random.h"
 #include "core/timer.h"
+#include "eval/memory.h"
 
 namespace edgeq {
 namespace {
@@ -97,6 +98,7 @@ Latency measure_latency(const LanguageModel& model, const LatencyOptions& option
       double(model.weight_bytes_per_token()) +
       double(model.kv_bytes_per_token()) * (double(options.prompt_tokens) + double(options.tokens) / 2);
   result.decode_bytes_per_second = result.bytes_per_token * result.decode_tokens_per_second;
+  result.peak_rss_bytes = peak_rss_bytes();  // the probe's own buffer does not count
   result.read_bandwidth = probe_read_bandwidth(kProbeBytes, options.threads);
   return result;
 }

@@ -25,6 +25,7 @@ struct Latency {
   double decode_bytes_per_second = 0,
          read_bandwidth = 0;  // bytes/s; the probe runs on the same number of threads
   int threads = 0;
+  int64_t peak_rss_bytes = 0;  // of the process when the model had run, before the bandwidth probe
 };
 
 Latency measure_latency(const LanguageModel& model, const LatencyOptions& options);

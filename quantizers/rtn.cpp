@@ -33,7 +33,7 @@ class Rtn final : public Quantizer {
  public:
   Rtn(const QuantScheme& scheme, Search search) : scheme_(scheme), search_(search) {}
 
-  unsigned needs() const override { return kNeedMoments; }
+  unsigned needs() const override { return search_ == Search::weighted ? kNeedMoments : kNeedNothing; }
 
   QuantizeResult quantize(MatrixView<const float> target, const InputStats& stats) const override {
     require_finite(target);
