@@ -10,6 +10,7 @@
 #include "eval/json.h"
 #include "eval/latency.h"
 #include "eval/machine.h"
+#include "runtime/thread_pool.h"
 
 namespace edgeq {
 namespace {
@@ -23,7 +24,7 @@ struct BenchArgs {
 
 void bench(BenchArgs& args) {
   const OpenModel open = open_runtime_model(args.model, args.runtime);
-  args.latency.threads = args.runtime.threads;
+  args.latency.threads = args.runtime.threads != 0 ? args.runtime.threads : available_cores();
   const Latency l = measure_latency(*open.model, args.latency);
   if (args.json) {
     const ModelFacts facts{.model = args.model,
