@@ -6,11 +6,11 @@
 
 #include "cli/commands.h"
 #include "cli/open_model.h"
+#include "core/cores.h"
 #include "core/text.h"
 #include "eval/json.h"
 #include "eval/latency.h"
 #include "eval/machine.h"
-#include "runtime/thread_pool.h"
 
 namespace edgeq {
 namespace {

@@ -2,7 +2,6 @@
 #include "core/parallel.h"
 
 #include <omp.h>
-#include <sched.h>
 
 #include <algorithm>
 #include <atomic>
@@ -10,18 +9,13 @@
 #include <limits>
 #include <mutex>
 
+#include "core/cores.h"
 #include "core/interrupt.h"
 
 namespace edgeq {
 namespace {
 
 std::atomic<int> g_threads{0};
-
-int available_cores() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  return sched_getaffinity(0, sizeof set, &set) == 0 ? std::max(1, CPU_COUNT(&set)) : 1;
-}
 
 // Keeps the exception of the lowest index, so that which error is reported does not depend on timing more
 // than it must.

@@ -2,9 +2,10 @@
 #include "eval/machine.h"
 
 #include <fmt/format.h>
-#include <sched.h>
 
 #include <fstream>
+
+#include "core/cores.h"
 
 namespace edgeq {
 
@@ -17,9 +18,7 @@ std::string machine_name() {
     if (colon != std::string::npos) name = line.substr(colon + 2);
     break;
   }
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  const int cores = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+  const int cores = available_cores();
   return fmt::format("{}, {} {}", name, cores, cores == 1 ? "core" : "cores");
 }
 

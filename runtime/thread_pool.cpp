@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <system_error>
 
+#include "core/cores.h"
 #include "core/error.h"
 
 namespace edgeq {
@@ -29,16 +30,6 @@ void pause_core() noexcept {
 }
 
 #if defined(__linux__)
-std::vector<int> allowed_cores() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  std::vector<int> cores;
-  if (sched_getaffinity(0, sizeof set, &set) != 0) return cores;
-  for (int core = 0; core < CPU_SETSIZE; ++core)
-    if (CPU_ISSET(core, &set)) cores.push_back(core);
-  return cores;
-}
-
 void pin_to_core(std::jthread& thread, int core) {
   cpu_set_t set;
   CPU_ZERO(&set);
@@ -48,14 +39,6 @@ void pin_to_core(std::jthread& thread, int core) {
 #endif
 
 }  // namespace
-
-int available_cores() {
-#if defined(__linux__)
-  const std::vector<int> cores = allowed_cores();
-  if (!cores.empty()) return int(cores.size());
-#endif
-  return std::max(1, int(std::thread::hardware_concurrency()));
-}
 
 ThreadPool::ThreadPool(int threads) {
   if (threads < 0 || threads > kMaxThreads)

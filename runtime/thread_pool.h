@@ -12,9 +12,6 @@
 
 namespace edgeq {
 
-// The cores this process may run on, at least 1.
-int available_cores();
-
 class ThreadPool {
  public:
   // `threads` counts the caller of run(); 0 means available_cores(). Error when negative or above
