@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <csignal>
 #include <new>
+#include <system_error>
 
 #include "cli/commands.h"
 #include "core/error.h"
@@ -37,6 +38,9 @@ int run_application(CLI::App& app, int argc, char** argv) {
   } catch (const Error& e) {
     fmt::print(stderr, "{}: {}\n", program, e.what());
     if (!e.hint().empty()) fmt::print(stderr, "hint: {}\n", e.hint());
+    return 1;
+  } catch (const std::system_error& e) {  // the file system or the system's threads, not a promise of ours
+    fmt::print(stderr, "{}: {}\n", program, e.what());
     return 1;
   } catch (const std::bad_alloc&) {
     fmt::print(stderr, "{}: out of memory\n", program);

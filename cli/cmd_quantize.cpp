@@ -57,6 +57,13 @@ std::string output_beside(const std::string& output, const std::string& recipe) 
   return path.string();
 }
 
+void make_folder_of(const std::string& output) {
+  const fs::path folder = fs::path(output).parent_path();
+  std::error_code error;
+  if (!folder.empty()) fs::create_directories(folder, error);
+  if (error) throw Error(fmt::format("{}: folder cannot be made: {}", folder.string(), error.message()));
+}
+
 struct Job {
   Plan plan;
   std::string output;
@@ -104,8 +111,7 @@ void quantize(const QuantizeArgs& args) {
   const auto existing = args.overwrite ? OutputFile::Existing::replace : OutputFile::Existing::refuse;
   std::vector<ProofFile> files;
   for (const Job& job : jobs) {
-    const fs::path folder = fs::path(job.output).parent_path();
-    if (!folder.empty()) fs::create_directories(folder);
+    make_folder_of(job.output);
     const QuantizeOutcome done = quantize_model(job.plan,
                                                 {.checkpoint = *checkpoint,
                                                  .model = *model,

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <thread>
 
+#include "core/cores.h"
 #include "core/error.h"
 #include "core/interrupt.h"
 
@@ -65,7 +66,7 @@ Prediction score(const float* model, const float* reference, int64_t vocab, Toke
 // Rows are independent; each thread takes every n-th.
 void score_rows(MatrixView<const float> model, MatrixView<const float> reference,
                 std::span<const TokenId> next, std::span<Prediction> out) {
-  const int64_t threads = std::clamp<int64_t>(std::thread::hardware_concurrency(), 1, 16);
+  const int64_t threads = std::min(16, available_cores());
   std::vector<std::jthread> pool;
   for (int64_t t = 0; t < threads; ++t)
     pool.emplace_back([=] {

@@ -88,7 +88,9 @@ TEST(Compress, EverySiteBecomesWhatItsRuleSays) {
     // A tied table answers to the rule for the head, and is calibrated as a head.
     EXPECT_EQ(sites.at("embedding").report.method, tied ? "gptq" : "rtn");
     EXPECT_EQ(sites.at("embedding").report.calibrated, tied);
-    if (!tied) EXPECT_TRUE(sites.at("head").report.calibrated);
+    if (!tied) {
+      EXPECT_TRUE(sites.at("head").report.calibrated);
+    }
   }
 }
 

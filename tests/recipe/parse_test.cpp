@@ -96,7 +96,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadRecipe{"calibration:\n  windows: 0\n", 2, "windows is \"0\""},
         BadRecipe{"calibration:\n  corpus: \"\"\n", 2, "corpus is empty"},
         BadRecipe{"prove:\n  context: 99999999999999999999\n", 2, "context is"},
-        BadRecipe{"title: \"a\nrules: [\n", 3, ""}));
+        BadRecipe{"title: x\nrules: a: b\n", 2, "illegal map value"}));
 
 TEST(Recipe, HostileYamlIsRefusedWithoutHarm) {
   EXPECT_THROW(parse_recipe("", "r.yaml"), Error);

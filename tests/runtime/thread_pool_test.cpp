@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/thread_pool.h"
+#include "core/cores.h"
 
 #include <gtest/gtest.h>
 
