@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Benchmarks by name; the rest of the line goes to the one that is named.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+name=${1:-}
+shift || true
+case "$name" in
+  kernels) exec build/release/bin/kernels_bench "$@" ;;
+  float-engine) exec build/release/bin/float_engine_bench "$@" ;;
+  llama) exec python3 bench/llama.py "$@" ;;
+  parity) exec python3 bench/parity_transformers.py "$@" ;;
+  gptq) exec python3 bench/gptq.py "$@" ;;
+  *)
+    cat <<'TEXT'
+./dev bench kernels             every kernel on SmolLM2's shapes: ns, GB/s, GOP/s
+./dev bench float-engine MODEL  the LibTorch engine: seconds and memory of a window
+./dev bench llama ...           decode and prefill against llama.cpp, in turn (--help)
+./dev bench parity              both engines against transformers in F32 (needs it installed)
+./dev bench gptq ...            quality, time and memory of GPTQ against GPTQModel and llm-compressor (--help)
+TEXT
+    ;;
+esac
