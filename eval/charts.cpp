@@ -15,7 +15,7 @@ namespace edgeq {
 namespace {
 
 constexpr double kWidth = 640, kHeight = 300;
-constexpr double kLeft = 64, kRight = 16, kTop = 16, kBottom = 44;
+constexpr double kLeft = 64, kRight = 28, kTop = 16, kBottom = 44;
 
 // A linear or logarithmic map from values to pixels.
 struct Scale {
@@ -108,29 +108,39 @@ std::string escape_html(std::string_view text) {
 }
 
 std::string size_quality_chart(const Report& report) {
-  double largest = 0, worst = 1;
-  const double base = report.rows.front().quality.perplexity;
+  double largest = 0, low = kHighestKl, high = kLowestKl;
   for (const ReportRow& row : report.rows) {
     largest = std::max(largest, double(row.file_bytes));
-    worst = std::max(worst, row.quality.perplexity / base);
+    if (!row.quality.divergence) continue;
+    low = std::min(low, std::max(row.quality.divergence->kl_mean, kLowestKl));
+    high = std::max(high, row.quality.divergence->kl_mean);
   }
-  const double lowest = 1 - 0.08 * (worst - 1);
+  if (low > high) return {};
   const Scale x{0, largest * 1.15, kLeft, kWidth - kRight};
-  const Scale y{std::min(lowest, 0.999), 1 + 1.15 * std::max(worst - 1, 0.002), kHeight - kBottom, kTop};
+  // Whole decades, so that pictures of different runs compare at a glance.
+  const Scale y{std::pow(10, std::floor(std::log10(low * 0.999))),
+                std::pow(10, std::ceil(std::log10(high * 1.001))), kHeight - kBottom, kTop, true};
   std::vector<std::pair<double, std::string>> x_ticks, y_ticks;
   for (double v : round_ticks(x.low, x.high, 6)) x_ticks.emplace_back(v, bytes_text(int64_t(v)));
-  for (double v : round_ticks(y.low, y.high, 5)) y_ticks.emplace_back(v, fmt::format("{:.3g}", v));
-  std::string svg = open_svg(kWidth, kHeight, "File size against perplexity relative to the float model");
+  for (double v = y.low; v <= y.high * 1.01; v *= 10) y_ticks.emplace_back(v, fmt::format("{:.6g}", v));
+  std::string svg = open_svg(kWidth, kHeight, "File size against mean KL divergence from the float model");
   svg += axes(x, y, x_ticks, y_ticks, "file size");
   for (size_t i = 0; i < report.rows.size(); ++i) {
     const ReportRow& row = report.rows[i];
-    const double ratio = row.quality.perplexity / base;
-    const double px = x(double(row.file_bytes)), py = y(ratio);
+    const double px = x(double(row.file_bytes));
+    const bool left = px > kWidth * 0.7;
+    if (!row.quality.divergence) {  // the reference itself: no divergence, only a size
+      svg += fmt::format(
+          "<line class=\"reference\" x1=\"{0:.1f}\" x2=\"{0:.1f}\" y1=\"{1:.1f}\" y2=\"{2:.1f}\"/>\n", px,
+          kTop, kHeight - kBottom);
+      svg += text_at(px + (left ? -6 : 6), kTop + 10, left ? "end" : "start", row.name);
+      continue;
+    }
+    const double kl = std::max(row.quality.divergence->kl_mean, kLowestKl), py = y(kl);
     svg += fmt::format(
-        "<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"6\" fill=\"var(--series-{})\"><title>{}: {}, {:.4f} "
-        "x</title></circle>\n",
-        px, py, i, escape_html(row.name), bytes_text(row.file_bytes), ratio);
-    const bool left = px > kWidth * 0.75;
+        "<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"6\" fill=\"var(--series-{})\"><title>{}: {}, KL "
+        "{:.5f}</title></circle>\n",
+        px, py, i, escape_html(row.name), bytes_text(row.file_bytes), kl);
     svg += text_at(px + (left ? -11 : 11), py + 4, left ? "end" : "start", row.name);
   }
   return svg + "</svg>\n";
@@ -142,10 +152,12 @@ std::string divergence_chart(const Report& report) {
   for (const ReportRow& row : report.rows)
     if (row.quality.divergence)
       for (double share : histogram(row.quality.divergence->kl)) top = std::max(top, share);
-  const Scale y{0, top * 1.1, kHeight - kBottom, kTop};
+  // The legend stands above the curves, a line for each.
+  const double legend = 17.0 * double(report.rows.size() - 1) + 6;
+  const Scale y{0, top * 1.05, kHeight - kBottom, kTop + legend};
   std::vector<std::pair<double, std::string>> x_ticks, y_ticks;
   for (double v = kLowestKl; v <= kHighestKl * 1.01; v *= 10)
-    x_ticks.emplace_back(v, fmt::format("{:.0e}", v));
+    x_ticks.emplace_back(v, fmt::format("{:.6g}", v));
   for (double v : round_ticks(0, y.high, 4)) y_ticks.emplace_back(v, fmt::format("{:.3g} %", v));
   std::string svg = open_svg(kWidth, kHeight, "Share of predictions by divergence from the float model");
   svg += axes(x, y, x_ticks, y_ticks, "KL divergence of one prediction, nats");

@@ -10,7 +10,7 @@
 
 namespace edgeq {
 
-// Size against quality: one dot a model, file bytes across, perplexity relative to the float model up.
+// Size against quality: one dot a model, file bytes across, mean KL divergence up (logarithmic).
 std::string size_quality_chart(const Report& report);
 // How the divergence is distributed over predictions: one curve a model over logarithmic KL.
 std::string divergence_chart(const Report& report);

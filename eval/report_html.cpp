@@ -14,16 +14,16 @@ constexpr std::string_view kStyle = R"css(
 @media (prefers-color-scheme: dark) {
   :root { --page: #16181b; --ink: #e8eaec; --faint: #9aa1a8; --line: #30353a; --heat: #ff7b6e;
     --series-0: #9aa1a8; --series-1: #74a4ff; --series-2: #ff9d57; --series-3: #5fcf86; --series-4: #c694f5; --series-5: #ff7b6e; } }
-body { background: var(--page); color: var(--ink); font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto;
+body { background: var(--page); color: var(--ink); font: 15px/1.5 system-ui, sans-serif; max-width: 66rem; margin: 2rem auto;
   padding: 0 1.25rem; }
 h1 { font-size: 1.5rem; margin-bottom: 0; } h2 { font-size: 1.05rem; margin: 2.2rem 0 .4rem; }
 .faint, .protocol, caption { color: var(--faint); }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { padding: .35rem .6rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
+th, td { padding: .35rem .5rem; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; } tr.main td { font-weight: 600; }
 svg { width: 100%; height: auto; } svg text { font: 12px system-ui, sans-serif; fill: var(--ink); }
-.grid { stroke: var(--line); } .curve { fill: none; stroke-width: 2; }
+.grid { stroke: var(--line); } .reference { stroke: var(--faint); stroke-dasharray: 4 4; } .curve { fill: none; stroke-width: 2; }
 blockquote { margin: .5rem 0; padding: .6rem 1rem; border-left: 3px solid var(--line); } blockquote b { font-weight: 600; }
 summary { cursor: pointer; }
 )css";
@@ -80,7 +80,7 @@ std::string report_html(const Report& r) {
                     fmt::format("<blockquote>{}<b>{}</b></blockquote>\n", escape_html(r.prompt),
                                 escape_html(r.continuation)));
   html += section("Size against quality",
-                  "Perplexity relative to the float model; lower and further left is better.",
+                  "Mean KL divergence from the float model; lower and further left is better.",
                   size_quality_chart(r));
   html += section("Where the divergence lies",
                   "Share of predictions at each divergence from the float model; further left is better.",
