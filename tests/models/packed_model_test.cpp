@@ -8,7 +8,6 @@
 
 #include "core/error.h"
 #include "core/hash.h"
-#include "core/random.h"
 #include "formats/panels.h"
 #include "formats/safetensors.h"
 #include "tests/models/toy_checkpoint.h"
@@ -19,20 +18,6 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
-
-QuantizedTensor random_codes(const QuantScheme& scheme, int64_t rows, int64_t cols, uint64_t seed) {
-  QuantizedTensor q(scheme, rows, cols);
-  Random random(seed);
-  std::vector<uint8_t> codes(static_cast<size_t>(cols));
-  for (int64_t r = 0; r < rows; ++r) {
-    for (uint8_t& code : codes) code = uint8_t(random.below(uint64_t(scheme.max_code()) + 1));
-    q.set_codes(r, codes);
-  }
-  for (float& scale : q.scales) scale = round_to_store(float(random.normal()), scheme.store);
-  for (float& offset : q.offsets) offset = round_to_store(float(random.normal()), scheme.store);
-  for (uint8_t& zero : q.zeros) zero = uint8_t(random.below(uint64_t(scheme.max_code()) + 1));
-  return q;
-}
 
 // A complete packed model: the table as f16 panels, every linear layer under its own scheme.
 struct PackedToy {

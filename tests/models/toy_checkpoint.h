@@ -6,6 +6,7 @@
 #include <map>
 #include <string>
 
+#include "core/quantized_tensor.h"
 #include "core/random.h"
 #include "core/tensor.h"
 #include "formats/gguf.h"
@@ -49,6 +50,21 @@ inline ToyModel make_toy(const ModelConfig& config, uint64_t seed = 1) {
   for (const SiteShape& site : all_sites(config)) fill(site.name, {site.rows, site.cols});
   for (const VectorShape& vector : all_vectors(config)) fill(vector.name, {vector.size});
   return toy;
+}
+
+// Any codes, scales and zeros that the scheme allows.
+inline QuantizedTensor random_codes(const QuantScheme& scheme, int64_t rows, int64_t cols, uint64_t seed) {
+  QuantizedTensor q(scheme, rows, cols);
+  Random random(seed);
+  std::vector<uint8_t> codes(static_cast<size_t>(cols));
+  for (int64_t r = 0; r < rows; ++r) {
+    for (uint8_t& code : codes) code = uint8_t(random.below(uint64_t(scheme.max_code()) + 1));
+    q.set_codes(r, codes);
+  }
+  for (float& scale : q.scales) scale = round_to_store(float(random.normal()), scheme.store);
+  for (float& offset : q.offsets) offset = round_to_store(float(random.normal()), scheme.store);
+  for (uint8_t& zero : q.zeros) zero = uint8_t(random.below(uint64_t(scheme.max_code()) + 1));
+  return q;
 }
 
 inline std::string toy_hf_config(const ModelConfig& config) {
