@@ -84,11 +84,15 @@ void prove_files(const ProofJob& job, ProgressBar& bar) {
   const OpenModel reference = open_model(job.recipe.model, Engine::automatic, {.threads = job.threads});
   const Corpus corpus = read_corpus(spec.corpus, reference.tokenizer);
   const Windows windows = cut_windows(corpus, spec.context, spec.windows);
-  const MeasureLatency measure = [&](const std::string& file) {
-    return measure_in_child(
-        file,
-        {.prompt_tokens = spec.prompt_tokens, .tokens = spec.tokens, .repeats = 3, .threads = job.threads});
-  };
+  // A file for another tool is opened as the float model that its codes mean: its speed is that tool's
+  // affair.
+  MeasureLatency measure;
+  if (job.recipe.target == Target::packed)
+    measure = [&](const std::string& file) {
+      return measure_in_child(
+          file,
+          {.prompt_tokens = spec.prompt_tokens, .tokens = spec.tokens, .repeats = 3, .threads = job.threads});
+    };
   Report report = blank_report(job, corpus, reference);
   for (const ProofFile& file : job.files) {
     const OpenModel packed = open_runtime_model(file.path, {.threads = job.threads});

@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "core/version.h"
+#include "models/export.h"
 
 namespace edgeq {
 namespace {
@@ -68,8 +69,10 @@ std::string provenance_json(const Plan& plan, const Provenance& p, const std::ve
   return j.dump();
 }
 
-int64_t write_model(const Plan& plan, const Journal& journal, const Tokenizer& tokenizer,
-                    const Provenance& provenance, const std::string& path, OutputFile::Existing existing) {
+namespace {
+
+int64_t write_packed(const Plan& plan, const Journal& journal, const Tokenizer& tokenizer,
+                     const Provenance& provenance, const std::string& path, OutputFile::Existing existing) {
   PackedWriter writer(path, existing);
   std::vector<SiteReport> reports;
   for (const std::string& name : part_names(plan.config)) {
@@ -78,6 +81,18 @@ int64_t write_model(const Plan& plan, const Journal& journal, const Tokenizer& t
     for (const SiteResult& site : part.sites) reports.push_back(site.report);
   }
   return writer.finish(plan.config, tokenizer.serialize(), provenance_json(plan, provenance, reports));
+}
+
+}  // namespace
+
+int64_t write_model(const Plan& plan, const Journal& journal, const Tokenizer& tokenizer,
+                    const Provenance& provenance, const std::string& path, OutputFile::Existing existing) {
+  if (plan.recipe.target == Target::packed)
+    return write_packed(plan, journal, tokenizer, provenance, path, existing);
+  // Another tool's file is made from the packed one, code for code.
+  const std::string packed = journal.folder() + "/model.packed";
+  write_packed(plan, journal, tokenizer, provenance, packed, OutputFile::Existing::replace);
+  return export_gguf(PackedModel::open(packed), path, existing);
 }
 
 }  // namespace edgeq
