@@ -48,7 +48,8 @@ void dump(const std::string& engine, const std::string& model_path, const std::s
   const auto session = model->start({.max_tokens = std::ssize(tokens)});
   const auto logits = session->feed(tokens, Logits::all);
   OutputFile out(out_path, OutputFile::Existing::replace);
-  out.write(std::as_bytes(std::span(logits.data, size_t(logits.rows * logits.cols))));
+  for (int64_t r = 0; r < logits.rows; ++r)
+    out.write(std::as_bytes(std::span(logits.row(r), size_t(logits.cols))));
   out.commit();
 }
 

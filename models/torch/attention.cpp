@@ -15,6 +15,8 @@ namespace {
 
 // Queries that are scored together. Bounds the memory of the scores and skips most of the masked half.
 constexpr int64_t kTileTokens = 128;
+// Multiply-adds below which one thread is enough: some 0.1 ms of a matrix product.
+constexpr int64_t kParallelWork = int64_t(1) << 22;
 
 // A range of queries and of the keys that any of them sees.
 struct Tile {
@@ -64,8 +66,8 @@ at::Tensor attend_tile(const at::Tensor& q, const at::Tensor& keys, const at::Te
 
 }  // namespace
 
-void for_each_slice(int64_t count, const std::function<void(int64_t)>& body) {
-  if (at::GradMode::is_enabled()) {
+void for_each_slice(int64_t count, int64_t multiply_adds, const std::function<void(int64_t)>& body) {
+  if (at::GradMode::is_enabled() || multiply_adds < kParallelWork) {
     for (int64_t i = 0; i < count; ++i) body(i);
     return;
   }
@@ -118,7 +120,8 @@ at::Tensor attend(const at::Tensor& q, const at::Tensor& keys, const at::Tensor&
   const std::vector<Tile> tiles = cut_tiles(tokens, keys.size(1) - tokens, window);
 
   std::vector<std::vector<at::Tensor>> parts(tiles.size(), std::vector<at::Tensor>(size_t(kv_heads)));
-  for_each_slice(int64_t(tiles.size()) * kv_heads, [&](int64_t i) {
+  const int64_t multiply_adds = 2 * tokens * heads * dim * keys.size(1);
+  for_each_slice(int64_t(tiles.size()) * kv_heads, multiply_adds, [&](int64_t i) {
     const auto t = size_t(i / kv_heads);
     const int64_t head = i % kv_heads;
     const Tile& tile = tiles[t];

@@ -14,9 +14,9 @@
 namespace edgeq {
 
 // Runs body(i) for i in [0, count) through parallel_for, or one after another while autograd records (what it
-// records belongs to the calling thread). How work is cut must not depend on the number of threads: then
-// results do not either.
-void for_each_slice(int64_t count, const std::function<void(int64_t)>& body);
+// records belongs to the calling thread) or when `multiply_adds`, of all of them together, are too few to pay
+// for waking threads. How work is cut must not depend on the number of threads: then results do not either.
+void for_each_slice(int64_t count, int64_t multiply_adds, const std::function<void(int64_t)>& body);
 
 // Rotates heads by their position. Thread-safe.
 class Rotary {

@@ -3,7 +3,7 @@
 
 #include <utility>
 
-#include "core/error.h"
+#include "core/interrupt.h"
 #include "models/torch/llama.h"
 #include "models/torch/threads.h"
 #include "models/torch/torch_model.h"
@@ -47,8 +47,10 @@ class TorchModel final : public LanguageModel {
     const at::Tensor ids =
         at::from_blob(const_cast<TokenId*>(tokens.data()), {int64_t(tokens.size())}, at::kInt);
     at::Tensor hidden = at::embedding(view_of(ends_.embedding.weight), ids);
-    for (size_t l = 0; l < layers_.size(); ++l)
+    for (size_t l = 0; l < layers_.size(); ++l) {
+      check_interrupt();
       hidden = llama_.block(layers_[l], config().layers[l], hidden, &past[l]);
+    }
     return hidden;
   }
 

@@ -24,7 +24,7 @@ int64_t slice_count(int64_t out) {
 at::Tensor sliced_product(const at::Tensor& x, const at::Tensor& weight) {
   const int64_t tokens = x.size(0), out = weight.size(0), slices = slice_count(out);
   at::Tensor y = at::empty({tokens, out}, at::kFloat);
-  for_each_slice(slices, [&](int64_t i) {
+  for_each_slice(slices, tokens * weight.numel(), [&](int64_t i) {
     const int64_t first = out * i / slices, count = out * (i + 1) / slices - first;
     const at::Tensor rows = weight.narrow(0, first, count);
     at::Tensor part = y.narrow(1, first, count);
