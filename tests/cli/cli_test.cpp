@@ -145,6 +145,24 @@ TEST(Cli, GptqBeatsRoundToNearestAndIsTheSameForAnyNumberOfThreads) {
   EXPECT_LT(divergence("one"), divergence("rtn"));
 }
 
+TEST(Cli, AGgufHoldsTheVeryWeightsThatWereChosenForIt) {
+  const TempDir dir;
+  const std::string gguf = dir.file("tiny.gguf"),
+                    text = " --text " + kTiny + "/heldout.txt --context 128 --windows 2";
+  const Outcome made = edgeq("quantize int4-rtn --for gguf:q4_0 --model " + kTiny + " -o " + gguf);
+  ASSERT_EQ(made.code, 0) << made.err;
+  // The same codes packed, run with float activations: equal weights, so equal figures up to the engines'
+  // rounding.
+  const std::string recipe = dir.write("q4_0.yaml",
+                                       "rules:\n  - {match: embedding, quantizer: rtn, scheme: q8_0}\n  - "
+                                       "{match: \"*\", quantizer: rtn, scheme: q4_0}\n");
+  ASSERT_EQ(edgeq("quantize " + recipe + " --model " + kTiny + " -o " + dir.file("tiny.packed")).code, 0);
+  const Outcome o =
+      edgeq("eval " + dir.file("tiny.packed") + text + " --against " + gguf + " --activations f32 --json");
+  ASSERT_EQ(o.code, 0) << o.err;
+  EXPECT_LT(nlohmann::json::parse(o.out).at("kl_mean"), 1e-6);
+}
+
 TEST(Cli, CachedStatisticsAreUsedAndThoseOfAnotherTextRefused) {
   const TempDir dir;
   const std::string stats = dir.file("stats.h5"), text = kTiny + "/calibration.txt";
