@@ -124,11 +124,53 @@ void multiply_panel(const KernelWeight& w, const KernelInput& x, int64_t token, 
   for (int t = 0; t < kTokens; ++t) _mm512_storeu_ps(y + t * y_stride, sum[t]);
 }
 
+// One panel times one token, as above, in two passes over up to kPassBlocks blocks: first the codes, then the
+// scales. Memory is then read strictly in the order of its addresses. Going back and forth between the two
+// regions stops the hardware's prefetching: measured on Zen 4 from memory, 11 GB/s instead of 30, and no
+// software prefetch makes up for it.
+constexpr int64_t kPassBlocks = 64;
+
+template <int kBits>
+void multiply_panel_in_order(const KernelWeight& w, const KernelInput& x, int64_t token,
+                             const unsigned char* panel, float* y, int64_t) {
+  const int8_t* codes = x.codes + token * w.blocks * 32;
+  const float* scales = x.scales + token * w.blocks;
+  const int32_t* sums = x.sums + token * w.blocks;
+  __m512 sum = _mm512_setzero_ps();
+  Group group{};
+  int64_t next_group = 0, left = 1;  // blocks until the next group begins
+  for (int64_t first = 0; first < w.blocks; first += kPassBlocks) {
+    const int64_t end = first + kPassBlocks < w.blocks ? first + kPassBlocks : w.blocks;
+    __m512i dots[kPassBlocks];
+    for (int64_t b = first; b < end; ++b) {
+      __m512i weights[8];
+      decode_block<kBits>(panel + b * 64 * kBits, weights);
+      __m512i even = _mm512_setzero_si512(), odd = _mm512_setzero_si512();
+      for (int k = 0; k < 8; k += 2) {
+        even = _mm512_dpbusd_epi32(even, weights[k], broadcast_i32(codes + b * 32 + 4 * k));
+        odd = _mm512_dpbusd_epi32(odd, weights[k + 1], broadcast_i32(codes + b * 32 + 4 * k + 4));
+      }
+      dots[b - first] = _mm512_add_epi32(even, odd);
+    }
+    for (int64_t b = first; b < end; ++b) {
+      if (--left == 0) {
+        group = load_group(w, panel, next_group++);
+        left = w.group_blocks;
+      }
+      const __m512i dot =
+          _mm512_add_epi32(dots[b - first], _mm512_madd_epi16(group.minus_zero, broadcast_i32(sums + b)));
+      sum = add_block(sum, dot, _mm512_set1_ps(scales[b]), group.scale);
+      if (w.offsets >= 0) sum = add_offset(sum, sums + b, _mm512_set1_ps(scales[b]), group.offset);
+    }
+  }
+  _mm512_storeu_ps(y, sum);
+}
+
 using MultiplyPanel = void (*)(const KernelWeight&, const KernelInput&, int64_t, const unsigned char*, float*,
                                int64_t);
 template <int kBits>
 constexpr MultiplyPanel kOfTokens[kTile + 1] = {nullptr,
-                                                multiply_panel<kBits, 1>,
+                                                multiply_panel_in_order<kBits>,
                                                 multiply_panel<kBits, 2>,
                                                 multiply_panel<kBits, 3>,
                                                 multiply_panel<kBits, 4>,
