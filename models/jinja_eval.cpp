@@ -14,6 +14,7 @@ namespace edgeq::jinja {
 namespace {
 
 constexpr int64_t kBytesPerStep = 64;
+constexpr int64_t kLoopSteps = 10;  // of the variables that each round of a loop gets
 
 class Evaluator {
  public:
@@ -101,6 +102,7 @@ class Evaluator {
     if (items.empty()) return execute(statement.otherwise, out);
     const int64_t count = int64_t(items.size());
     for (int64_t i = 0; i < count; ++i) {
+      charge(kLoopSteps);
       const auto neighbour = [&](int64_t at) {
         return at >= 0 && at < count ? items[size_t(at)] : Value(Undefined{"a neighbour of the loop's item"});
       };

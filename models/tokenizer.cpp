@@ -54,16 +54,13 @@ struct Tokenizer::Impl {
       is_special[size_t(token.id)] = token.special;
       if (!token.normalized) raw.add(token, data.tokens[size_t(token.id)]);
     }
-    // A token sought in normalized text is spelt as that text is. Found before any of them is added: they
-    // are also what SentencePiece's normalizer leaves alone.
-    std::vector<std::string> spellings;
+    // A token sought in normalized text is spelt as that text is. All are spelt before the first is added:
+    // what is added, SentencePiece's normalizer leaves alone.
     for (const AddedToken& token : data.added) {
-      if (token.normalized) spellings.push_back(spelling_of(token));
+      if (token.normalized) spellings.emplace(token.id, spelling_of(token));
     }
-    size_t next = 0;
     for (const AddedToken& token : data.added) {
-      if (!token.normalized) continue;
-      if (const std::string& spelling = spellings[next++]; !spelling.empty()) normalized.add(token, spelling);
+      if (token.normalized && !spellings[token.id].empty()) normalized.add(token, spellings[token.id]);
     }
   }
 
@@ -101,7 +98,8 @@ struct Tokenizer::Impl {
     if (data.decode.byte_level && !is_added[size_t(token)]) {
       if (auto bytes = letters_to_bytes(text)) return std::move(*bytes);
     }
-    std::string out = text;
+    const auto spelling = spellings.find(token);
+    std::string out = spelling == spellings.end() || data.decode.byte_level ? text : spelling->second;
     for (const auto& [from, to] : data.decode.replacements) out = replace_all(out, from, to);
     return out;
   }
@@ -112,6 +110,7 @@ struct Tokenizer::Impl {
   Normalizer normalizer;
   PreTokenizer pre_tokenizer;
   std::vector<bool> is_added, is_special;
+  std::unordered_map<TokenId, std::string> spellings;  // in normalized text
 };
 
 Tokenizer::Tokenizer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -160,16 +159,20 @@ std::string Tokenizer::decode(std::span<const TokenId> tokens, SpecialTokens spe
   const DecodeRules& rules = impl_->data.decode;
   std::string out;
   bool first = true;
+  int32_t spaces_to_strip = rules.strip_leading_spaces;
   for (const TokenId token : tokens) {
     impl_->check_id(token);
     if (special == SpecialTokens::plain && impl_->is_special[size_t(token)]) continue;
     std::string piece = impl_->piece(token);
     if (first && rules.drop_spaces_of_first_token) std::erase(piece, ' ');
     first = false;
+    if (out.empty() && spaces_to_strip > 0 && piece.starts_with(' ')) {
+      piece.erase(0, 1);
+      --spaces_to_strip;
+    }
     out += piece;
   }
-  const size_t spaces = std::min(out.find_first_not_of(' '), out.size());
-  return out.substr(std::min(spaces, size_t(rules.strip_leading_spaces)));
+  return out;
 }
 
 std::string Tokenizer::piece(TokenId token) const {

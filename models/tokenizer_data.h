@@ -96,7 +96,7 @@ struct DecodeRules {
     std::string from, to;
   };
   std::vector<Replacement> replacements;    // in every token, in order
-  int32_t strip_leading_spaces = 0;         // at most so many from the start of the text
+  int32_t strip_leading_spaces = 0;         // at most so many from the start of the text, one from each token
   bool drop_spaces_of_first_token = false;  // all of them, as the Metaspace decoder does
 };
 

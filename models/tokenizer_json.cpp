@@ -198,7 +198,9 @@ void read_strip(const json& part, bool fused, TokenizerData& data) {
   if (!fused || text(part, "content") != " " || integer(part, "stop", 0) != 0) {
     throw Error("decoder 'Strip' is supported only after 'Fuse', for spaces at the start");
   }
-  data.decode.strip_leading_spaces = int32_t(std::clamp<int64_t>(integer(part, "start", 0), 0, INT32_MAX));
+  const int64_t start = integer(part, "start", 0);
+  if (start < 0 || start > 1) throw Error(fmt::format("decoder 'Strip': start {}; expected 0 or 1", start));
+  data.decode.strip_leading_spaces = int32_t(start);
 }
 
 void read_decoder(const json& root, TokenizerData& data) {
