@@ -9,6 +9,7 @@ the Python packages give for a set of inputs. Run with: tokenizers 0.23.3, sente
 import base64
 import io
 import json
+import os
 import pathlib
 import sys
 
@@ -181,8 +182,9 @@ def main():
     processor = train_sentencepiece("spm_bytes", vocab_size=900, byte_fallback=True, split_digits=True,
                                     normalization_rule_name="identity", remove_extra_whitespaces=False,
                                     allow_whitespace_only_pieces=True)
-    # A map of its own: the usual one (nmt_nfkc) is 240 kB.
-    rules = HERE / "rules.tsv"
+    # A map of its own: the usual one (nmt_nfkc) is 240 kB. The model records the path, so it is a relative one.
+    os.chdir(HERE)
+    rules = pathlib.Path("rules.tsv")
     rules.write_text("".join(f"{' '.join(f'{ord(c):X}' for c in a)}\t{' '.join(f'{ord(c):X}' for c in b)}\n" for a, b in [
         ("ﬁ", "fi"), ("ﬂ", "fl"), ("½", "1/2"), ("\u00a0", " "), ("\u3000", " "), ("\t", " "), ("\n", " "), ("e\u0301", "\u00e9"),
         ("cafe", "coffee"), ("ca", "CA"), ("①", "1"), ("\u200b", " ")]), encoding="utf-8")
