@@ -3,6 +3,7 @@
 // SentencePiece BPE, which ranks merges by the score of what they make.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <set>
 #include <unordered_map>
 
@@ -40,9 +41,19 @@ void set_byte_level(GgufWriter& writer, const TokenizerData& data) {
   writer.set("tokenizer.ggml.merges", merge_texts(data));
 }
 
+// Whether a text is one character again and again.
+bool is_run(std::string_view text) {
+  const size_t length = first_char(text).length;
+  for (size_t at = 0; at < text.size(); at += length)
+    if (text.substr(at, length) != text.substr(0, length)) return false;
+  return true;
+}
+
 // A list of ranked merges as scores: the earlier a token is made, the higher its score. Pairs then merge in
 // the same order, provided that each token's merges are neighbours in the list, and that whatever two symbols
-// spell a token is a merge; both hold for the lists that were made from SentencePiece models.
+// spell a token is a merge; both hold for the lists that were made from SentencePiece models. There, all runs
+// of spaces may have one score. Their merges then stand in the list by the length of the left part, the
+// longest first, which makes a run grow from the left, as merging the leftmost of equal scores does.
 class MergeScores {
  public:
   explicit MergeScores(const TokenizerData& data) : data_(data), scores_(data.tokens.size()) {
@@ -63,21 +74,51 @@ class MergeScores {
         "the tokenizer's merges cannot be written as the scores that GGUF wants: token '{}'", token));
   }
 
-  void score_results() {
-    std::set<TokenId> made;
-    TokenId last = -1;
-    for (size_t rank = 0; rank < data_.merges.size(); ++rank) {
-      const std::string& left = data_.tokens[size_t(data_.merges[rank].left)];
-      const std::string& right = data_.tokens[size_t(data_.merges[rank].right)];
+  // The token that each merge makes.
+  std::vector<size_t> results() {
+    std::vector<size_t> ids;
+    for (const MergePair& merge : data_.merges) {
+      const std::string& left = data_.tokens[size_t(merge.left)];
+      const std::string& right = data_.tokens[size_t(merge.right)];
       const auto found = ids_.find(left + right);
       if (found == ids_.end()) refuse(left + right);
-      const TokenId id = found->second;
       pairs_.emplace(left, right);
-      if (id == last) continue;
-      if (!made.insert(id).second) refuse(left + right);
-      scores_[size_t(id)] = -float(rank);
-      last = id;
+      ids.push_back(size_t(found->second));
     }
+    return ids;
+  }
+
+  void score_results() {
+    const std::vector<size_t> made = results();
+    last_rank_.resize(data_.tokens.size());
+    for (size_t rank = 0; rank < made.size(); ++rank) last_rank_[made[rank]] = rank;
+    for (size_t begin = 0, end = 0; begin < made.size(); begin = end + 1) {
+      end = begin;
+      bool tie = false;
+      for (size_t rank = begin; rank <= end; ++rank) {
+        end = std::max(end, last_rank_[made[rank]]);
+        tie |= made[rank] != made[begin];
+        scores_[made[rank]] = -float(begin);
+      }
+      if (tie) check_tie(begin, end);
+    }
+  }
+
+  void check_tie(size_t begin, size_t end) const {
+    const auto left = [&](size_t rank) -> const std::string& {
+      return data_.tokens[size_t(data_.merges[rank].left)];
+    };
+    const auto right = [&](size_t rank) -> const std::string& {
+      return data_.tokens[size_t(data_.merges[rank].right)];
+    };
+    const std::string one = left(begin).substr(0, first_char(left(begin)).length);
+    const auto two = ids_.find(one + one);  // every run begins with it, so it must not score higher
+    bool grows_from_the_left = two != ids_.end() && last_rank_[size_t(two->second)] >= begin;
+    for (size_t rank = begin; rank <= end; ++rank) {
+      grows_from_the_left &= is_run(one + left(rank) + right(rank));
+      grows_from_the_left &= rank == begin || left(rank).size() <= left(rank - 1).size();
+    }
+    if (!grows_from_the_left) refuse(left(begin) + right(begin));
   }
 
   bool is_symbol(std::string_view text) const {
@@ -96,6 +137,7 @@ class MergeScores {
   const TokenizerData& data_;
   std::unordered_map<std::string, TokenId> ids_;
   std::set<std::pair<std::string, std::string>> pairs_;
+  std::vector<size_t> last_rank_;  // by token
   std::vector<float> scores_;
 };
 

@@ -203,6 +203,21 @@ TEST(GgufExport, RankedMergesBecomeScoresThatMergeAlike) {
     EXPECT_EQ(exported.encode(text), original.encode(text)) << text;
 }
 
+// As in Llama-2's own tokenizer.json, where the merges of runs of spaces stand by the length of the left
+// part.
+TEST(GgufExport, RunsOfSpacesMayShareAScore) {
+  const std::string one(kMetaSpace), two = one + one, three = two + one;
+  const TokenizerData data = llama2_kind(
+      {{"a", "b"}, {three, one}, {two, two}, {two, one}, {one, three}, {one, two}, {one, one}, {"b", "a"}});
+  const TempDir folder;
+  const Tokenizer original = Tokenizer::deserialize(serialize_tokenizer(data));
+  const Tokenizer exported = Tokenizer::from_gguf(GgufFile(tokenizer_file(folder, data)));
+  for (size_t spaces = 0; spaces < 20; ++spaces) {
+    const std::string text = "ab" + std::string(spaces, ' ') + "aba";
+    EXPECT_EQ(exported.encode(text), original.encode(text)) << spaces;
+  }
+}
+
 TEST(GgufExport, RefusesMergesThatScoresWouldChange) {
   // The second way to "abc", "a" + "bc", is no merge: scores would take it.
   const TempDir folder;
@@ -210,6 +225,15 @@ TEST(GgufExport, RefusesMergesThatScoresWouldChange) {
                 tokenizer_file(folder, llama2_kind({{"b", "c"}, {"a", "b"}, {"ab", "c"}}));
               }),
               HasSubstr("'abc'"));
+  // Equal scores would merge two and two where the list takes two and one.
+  const std::string one(kMetaSpace), two = one + one, three = two + one;
+  EXPECT_THAT(
+      error_of([&] {
+        tokenizer_file(
+            folder,
+            llama2_kind({{one, one}, {three, one}, {two, one}, {two, two}, {one, two}, {one, three}}));
+      }),
+      HasSubstr(three + one));
   // "abc" is made at ranks 2 and 4, "cc" between them: one score cannot say that.
   EXPECT_THAT(
       error_of([&] {
