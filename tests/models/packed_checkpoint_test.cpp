@@ -6,7 +6,6 @@
 
 #include <cstring>
 
-#include "core/random.h"
 #include "tests/models/toy_checkpoint.h"
 #include "tests/support/message.h"
 
@@ -14,18 +13,6 @@ namespace edgeq {
 namespace {
 
 using testing::HasSubstr;
-
-QuantizedTensor random_codes(const QuantScheme& scheme, int64_t rows, int64_t cols, uint64_t seed) {
-  QuantizedTensor q(scheme, rows, cols);
-  Random random(seed);
-  std::vector<uint8_t> codes(static_cast<size_t>(cols));
-  for (int64_t r = 0; r < rows; ++r) {
-    for (uint8_t& code : codes) code = uint8_t(random.below(uint64_t(scheme.max_code()) + 1));
-    q.set_codes(r, codes);
-  }
-  for (float& scale : q.scales) scale = round_to_store(float(random.normal()), scheme.store);
-  return q;
-}
 
 // The table in f16, o projections in int8 per channel, everything else int4-g32.
 class PackedCheckpointTest : public testing::Test {
