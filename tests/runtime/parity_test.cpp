@@ -8,6 +8,7 @@
 #include "runtime/kernels/kernel_table.h"
 #include "runtime/runtime.h"
 #include "tests/runtime/variants.h"
+#include "tests/support/golden_logits.h"
 #include "tests/support/quantized_tiny.h"
 #include "tests/support/reference_forward.h"
 #include "tests/support/temp_dir.h"
@@ -47,6 +48,21 @@ TEST(FloatRuntime, AgreesWithThePlainForwardOnEveryVariant) {
       const auto model = open_float_runtime(checkpoint, {.threads = 2, .isa = table->isa});
       EXPECT_LT(relative_error(run(*model, tokens), expected), kFloatError)
           << variant.name << " on " << table->isa;
+    }
+  }
+}
+
+// The whole family as transformers computes it, read from checkpoints on disk.
+TEST(FloatRuntime, AgreesWithTransformersOnEveryGoldenModel) {
+  for (const std::string& variant : golden_variants()) {
+    const GoldenLogits golden = read_golden(variant);
+    const auto checkpoint = open_checkpoint(golden.folder);
+    for (const KernelTable* table : runnable_kernels()) {
+      const auto model = open_float_runtime(*checkpoint, {.threads = 2, .isa = table->isa});
+      const auto session = model->start({});
+      EXPECT_LT(relative_difference(session->feed(golden.tokens, Logits::all), golden.logits.matrix()),
+                kFloatError)
+          << variant << " on " << table->isa;
     }
   }
 }
