@@ -8,7 +8,7 @@
 
 namespace edgeq {
 
-ForwardPass::ForwardPass(Transformer& model, const Chunk& chunk, int thread)
+ForwardPass::ForwardPass(Transformer& model, const Chunk& chunk, int thread, int threads)
     : model_(model),
       space_(model.space_),
       own_(model.space_.threads[size_t(thread)]),
@@ -17,21 +17,21 @@ ForwardPass::ForwardPass(Transformer& model, const Chunk& chunk, int thread)
       epsilon_(float(model.config().rms_epsilon)),
       tokens_(std::ssize(chunk.tokens)),
       thread_(thread),
-      threads_(model.pool_.size()) {}
+      threads_(threads) {}
 
 void ForwardPass::run() noexcept {
   embed();
-  model_.pool_.barrier();
+  barrier();
   const ModelWeights& weights = model_.weights_;
   for (int64_t i = 0; i < std::ssize(weights.layers); ++i) {
     const LayerWeights& layer = weights.layers[size_t(i)];
     const LayerShape& shape = weights.config.layers[size_t(i)];
     attention_inputs(layer);
-    model_.pool_.barrier();
+    barrier();
     attention(layer, i);
-    model_.pool_.barrier();
+    barrier();
     feed_forward(layer, shape);
-    model_.pool_.barrier();
+    barrier();
   }
   if (chunk_.logit_rows > 0) logits();
 }
@@ -51,7 +51,7 @@ Activation ForwardPass::prepare(int64_t first, int64_t count, int64_t cols, bool
     write_row(first + i, buffer.row(i));
     if (with_codes) buffer.quantize(kernels_, model_.activations_, i, cols);
   }
-  if (!alone) model_.pool_.barrier();
+  if (!alone) barrier();
   return buffer.view(count, cols, with_codes);
 }
 
@@ -107,9 +107,9 @@ void ForwardPass::attention(const LayerWeights& layer, int64_t index) noexcept {
                              .tokens = tokens_};
   Attention part(input, *chunk_.cache, space_, thread_, threads_);
   single() ? part.score() : part.store();
-  model_.pool_.barrier();
+  barrier();
   single() ? part.mix() : part.attend();
-  model_.pool_.barrier();
+  barrier();
   const int64_t cols = layer.o.weight.cols();
   add_to_hidden(layer.o, prepare(0, tokens_, cols, wants_codes(layer.o.weight), [&](int64_t t, float* out) {
                   std::copy_n(space_.attended.row(t), cols, out);
@@ -129,7 +129,7 @@ void ForwardPass::feed_forward(const LayerWeights& layer, const LayerShape& shap
     float* gate = space_.gate.row(t) + begin;
     kernels_.silu_mul(gate, space_.up.row(t) + begin, std::max<int64_t>(end - begin, 0), gate);
   }
-  model_.pool_.barrier();
+  barrier();
   const bool down_codes = wants_codes(layer.down.weight);
   add_to_hidden(layer.down, prepare(0, tokens_, shape.ffn, down_codes, [&](int64_t t, float* out) {
                   std::copy_n(space_.gate.row(t), shape.ffn, out);

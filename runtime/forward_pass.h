@@ -11,10 +11,11 @@ namespace edgeq {
 
 class ForwardPass {
  public:
-  ForwardPass(Transformer& model, const Chunk& chunk, int thread);
+  ForwardPass(Transformer& model, const Chunk& chunk, int thread, int threads);
   void run() noexcept;
 
  private:
+  void barrier() noexcept { model_.pool_.barrier(thread_); }
   bool single() const { return tokens_ == 1; }
   int64_t share_of(int64_t count, int thread) const { return count * thread / threads_; }
 

@@ -20,6 +20,9 @@ namespace {
 constexpr int kSpins = 1000;
 // Then some 50 us of offering the core before the thread goes to sleep and pays for being woken.
 constexpr int kYields = 100;
+// How much work together is judged at once, and for how long the caller then works alone: trying again costs
+// a twentieth at worst.
+constexpr std::chrono::milliseconds kJudged{20}, kAlone{400};
 
 void pause_core() noexcept {
 #if defined(__x86_64__) || defined(__i386__)
@@ -86,32 +89,53 @@ void ThreadPool::wait_while(const std::atomic<uint32_t>& word, uint32_t old) con
   while (word.load(std::memory_order_acquire) == old) word.wait(old, std::memory_order_acquire);
 }
 
-void ThreadPool::barrier() noexcept {
-  if (size_ == 1) return;
+void ThreadPool::barrier(int thread) noexcept {
+  if (active_ == 1) return;
   const uint32_t number = barrier_number_.load(std::memory_order_relaxed);
-  if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 < size_) {
+  if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == size_) {
+    arrived_.store(0, std::memory_order_relaxed);
+    barrier_number_.store(number + 1, std::memory_order_release);
+    barrier_number_.notify_all();
+  } else if (thread != 0) {
     wait_while(barrier_number_, number);
-    return;
+  } else {
+    const Clock::time_point start = Clock::now();
+    wait_while(barrier_number_, number);
+    waited_ += Clock::now() - start;
   }
-  arrived_.store(0, std::memory_order_relaxed);
-  barrier_number_.store(number + 1, std::memory_order_release);
-  barrier_number_.notify_all();
 }
 
 void ThreadPool::run_task(const Task& task) noexcept {
+  const Clock::time_point start = Clock::now();
+  active_ = start < alone_until_ ? 1 : size_;
+  if (active_ == 1) {
+    task.call(task.callable, 0, 1);
+    return;
+  }
   task_ = task;
   run_number_.fetch_add(1, std::memory_order_release);
   run_number_.notify_all();
-  task.call(task.callable, 0);
-  barrier();
+  task.call(task.callable, 0, size_);
+  barrier(0);
+  const Clock::time_point end = Clock::now();
+  judge(end - start, end);
+}
+
+// The caller did 1/size() of the work in the time that it did not wait: alone it would have needed size()
+// times as long.
+void ThreadPool::judge(Clock::duration run, Clock::time_point now) noexcept {
+  together_ += run;
+  if (together_ < kJudged) return;
+  if ((together_ - waited_) * size_ < together_) alone_until_ = now + kAlone;
+  together_ = waited_ = {};
 }
 
 void ThreadPool::work(int thread) noexcept {
   for (uint32_t seen = 0;; ++seen) {
     wait_while(run_number_, seen);
     if (stopping_.load(std::memory_order_relaxed)) return;
-    task_.call(task_.callable, thread);
-    barrier();
+    task_.call(task_.callable, thread, size_);
+    barrier(thread);
   }
 }
 
