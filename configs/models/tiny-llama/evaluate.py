@@ -60,7 +60,8 @@ def main():
     ids = torch.tensor(tokenizer(open(args.text, encoding="utf-8").read(), add_special_tokens=False)["input_ids"])
     windows = ids[: len(ids) // WINDOW * WINDOW].view(-1, WINDOW)
     reference = log_probabilities(model, windows)
-    print(f"{len(ids)} tokens, {len(windows)} windows\n\n| weights | perplexity | KL | top-1 % |\n| --- | ---: | ---: | ---: |")
+    print(f"{len(ids)} tokens, {len(windows)} windows\n")
+    print("| weights | perplexity | KL | top-1 % |\n| --- | ---: | ---: | ---: |")
     print(f"| float | {perplexity(reference, windows):.3f} | | |")
 
     linears = [m.weight for n, m in model.named_modules() if isinstance(m, torch.nn.Linear) and n != "lm_head"]
@@ -80,9 +81,10 @@ def main():
             weight.copy_(original)
 
     prompt = tokenizer(args.prompt, return_tensors="pt", add_special_tokens=False)["input_ids"]
-    for title, options in (("greedy", {"do_sample": False}), ("temperature 0.7", {"do_sample": True, "temperature": 0.7, "top_k": 0})):
-        written = model.generate(prompt, max_new_tokens=100, pad_token_id=1, **options)
-        print(f"\n{title}: {tokenizer.decode(written[0])}")
+    for temperature in (0, 0.7):
+        how = {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature else {"do_sample": False}
+        written = model.generate(prompt, max_new_tokens=100, pad_token_id=1, **how)
+        print(f"\ntemperature {temperature}: {tokenizer.decode(written[0])}")
 
 
 if __name__ == "__main__":

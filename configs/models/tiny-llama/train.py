@@ -1,6 +1,6 @@
 """Trains tiny-llama, the model this repository carries, from nothing but a Debian package and a seed.
 
-    pip install torch transformers tokenizers safetensors numpy
+    pip install torch transformers tokenizers safetensors
     apt-get download r-cran-janeaustenr && dpkg-deb -x r-cran-janeaustenr_*.deb austen
     python3 train.py --text austen/usr/lib/R/site-library/janeaustenr/data/Rdata.rdb --out .
 
@@ -16,8 +16,8 @@ import struct
 import time
 import zlib
 
-import numpy as np
 import torch
+import torch.nn.functional as F
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -73,7 +73,7 @@ def read_novels(path):
 
 
 def chapters_of(lines):
-    """A novel's chapters as text: wrapped lines joined, one paragraph a line, headings, notes and italics marks dropped."""
+    """A novel's chapters: wrapped lines joined, one paragraph a line; headings, notes and italics marks dropped."""
     text = "\n".join(line.strip() for line in lines)
     parts = re.split(r"\n(?:CHAPTER|Chapter) [^\n]*\n", text)[1:]
     for part in parts:
@@ -122,7 +122,7 @@ def heldout_perplexity(model, ids, limit=None):
     losses = []
     for window in windows:
         logits = model(window[None]).logits[0]
-        losses.append(torch.nn.functional.cross_entropy(logits[:-1], window[1:], reduction="none")[CONTEXT // 2 :])
+        losses.append(F.cross_entropy(logits[CONTEXT // 2 : -1], window[CONTEXT // 2 + 1 :], reduction="none"))
     model.train()
     return math.exp(torch.cat(losses).mean())
 
@@ -146,15 +146,17 @@ def train(model, ids, heldout, args):
     model.train()
     for step, window in enumerate(batches(ids, args.batch, args.steps, generator), 1):
         logits = model(window).logits
-        loss = torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), window[:, 1:].flatten())
+        loss = F.cross_entropy(logits[:, :-1].flatten(0, 1), window[:, 1:].flatten())
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         scheduler.step()
         if step % args.every == 0 or step == args.steps:
-            print(f"step {step} loss {loss.item():.4f} held-out perplexity {heldout_perplexity(model, heldout, 16):.2f} "
-                  f"seconds {time.time() - started:.0f}", flush=True)
+            perplexity = heldout_perplexity(model, heldout, limit=16)
+            seconds = time.time() - started
+            print(f"step {step} loss {loss.item():.4f} held-out perplexity {perplexity:.2f} seconds {seconds:.0f}",
+                  flush=True)
             save_model(model, args.out)
 
 
@@ -193,16 +195,22 @@ def main():
     tokenizer.save(os.path.join(args.out, "tokenizer.json"))
     write_json(args.out, "config.json", CONFIG)
     write_json(args.out, "tokenizer_config.json", {
-        "tokenizer_class": "PreTrainedTokenizerFast", "bos_token": BOS, "eos_token": EOS, "add_bos_token": False,
-        "add_eos_token": False, "clean_up_tokenization_spaces": False, "model_max_length": CONTEXT,
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": BOS,
+        "eos_token": EOS,
+        "add_bos_token": False,
+        "add_eos_token": False,
+        "clean_up_tokenization_spaces": False,
+        "model_max_length": CONTEXT,
     })
-    stream = np.concatenate([[0, *tokenizer.encode(c).ids, 1] for c in training]).astype(np.int64)
-    ids = torch.from_numpy(stream)
-    held = torch.tensor(tokenizer.encode(open(os.path.join(args.out, "heldout.txt"), encoding="utf-8").read()).ids)
+    bos, eos = CONFIG["bos_token_id"], CONFIG["eos_token_id"]
+    ids = torch.tensor([i for c in training for i in (bos, *tokenizer.encode(c).ids, eos)])
+    held = torch.tensor(tokenizer.encode("\n".join(heldout)).ids)
 
     model = LlamaForCausalLM(LlamaConfig(**CONFIG)).float()
-    print(f"{sum(p.numel() for p in model.parameters())} parameters, {len(training)}+{len(calibration)}+{len(heldout)} "
-          f"chapters, {len(ids)} training tokens, {len(held)} held-out tokens", flush=True)
+    print(f"{sum(p.numel() for p in model.parameters())} parameters; "
+          f"{len(training)} + {len(calibration)} + {len(heldout)} chapters; "
+          f"{len(ids)} training and {len(held)} held-out tokens", flush=True)
     train(model, ids, held, args)
 
 
