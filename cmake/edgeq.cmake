@@ -7,6 +7,7 @@ target_compile_features(edgeq_flags INTERFACE cxx_std_20)
 target_compile_options(edgeq_flags INTERFACE
   -Wall -Wextra -Wconversion -Wno-sign-conversion -Wnon-virtual-dtor -Woverloaded-virtual
   -Wno-missing-field-initializers  # designated initialisers leave the rest at its default
+  $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>  # GCC 12 reports std::string's own operator+ (GCC bug 105651)
   -ffp-contract=off)    # the same float results on every platform; kernels ask for fma explicitly
 target_include_directories(edgeq_flags INTERFACE ${PROJECT_SOURCE_DIR})
 
