@@ -45,7 +45,7 @@ TEST(ThreadPool, TheCallerIsThreadZero) {
 
 // Each thread reads what its neighbour wrote before the barrier: without one, a stale value would be found.
 TEST(ThreadPool, ABarrierShowsWhatTheOthersWroteBefore) {
-  constexpr int kThreads = 4, kRounds = 2000;
+  constexpr int kThreads = 4, kRounds = 500;
   ThreadPool pool(kThreads);
   std::vector<int> round_of(kThreads * 16, 0);  // a cache line each
   std::atomic<int> wrong = 0;
