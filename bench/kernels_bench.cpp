@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <fstream>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -23,7 +24,7 @@
 namespace edgeq {
 namespace {
 
-constexpr int64_t kStreamBytes = 96 << 20;
+constexpr int64_t kStreamBytes = 64 << 20;
 
 struct MatrixShape {
   const char* name;
@@ -32,14 +33,6 @@ struct MatrixShape {
 constexpr MatrixShape kShapes[] = {
     {"attention", 576, 576}, {"up", 1536, 576}, {"down", 576, 1536}, {"head", 49152, 576}};
 
-// Copies of one matrix that lie beyond the caches together; each pass takes the next.
-std::vector<PackedQuantized> copies_of(const QuantizedTensor& tensor, int64_t total_bytes) {
-  std::vector<PackedQuantized> copies;
-  copies.emplace_back(tensor);
-  while (int64_t(copies.size()) * copies.front().bytes() < total_bytes) copies.push_back(copies.front());
-  return copies;
-}
-
 void report(benchmark::State& state, double weights, double bytes, double tokens) {
   const double passes = double(state.iterations());
   state.counters["GB/s"] = benchmark::Counter(passes * bytes * 1e-9, benchmark::Counter::kIsRate);
@@ -47,24 +40,53 @@ void report(benchmark::State& state, double weights, double bytes, double tokens
       benchmark::Counter(passes * 2 * weights * tokens * 1e-9, benchmark::Counter::kIsRate);
 }
 
-// Each thread takes its share of the panels, as the runtime's threads do.
-void bench_matmul(benchmark::State& state, const KernelTable& table,
-                  const std::vector<PackedQuantized>& weights, MatrixShape shape, int64_t tokens) {
+struct MatmulCase {
+  const KernelTable* table;
+  const char* scheme;
+  MatrixShape shape;
+  int64_t tokens;
+  bool stream;  // beyond the caches: copies of the matrix, each pass takes the next
+};
+
+// The weights of a case, kept until another scheme or shape is asked for.
+struct MatmulWeights {
+  std::string key;
+  int64_t copies = 0;
+  std::shared_ptr<const PackedQuantized> packed;
+};
+
+MatmulWeights weights_of(const MatmulCase& c) {
+  static std::mutex mutex;
+  static MatmulWeights kept;
+  const std::lock_guard lock(mutex);
+  const auto key = fmt::format("{} {} {}", c.scheme, c.shape.name, c.stream);
+  if (kept.key == key) return kept;
   Random random(1);
-  const QuantizedInput input(table, random_floats(tokens * shape.cols, random), tokens, shape.cols);
-  const int64_t panels = weights.front().panels(), stride = panels * kPanelRows;
+  const auto tensor = random_quantized(parse_scheme(c.scheme), c.shape.rows, c.shape.cols, random);
+  const int64_t copies = c.stream ? kStreamBytes / tensor.stored_bytes() + 1 : 1;
+  kept = {key, copies, std::make_shared<const PackedQuantized>(tensor, copies)};
+  return kept;
+}
+
+// Each thread takes its share of the panels, as the runtime's threads do.
+void bench_matmul(benchmark::State& state, const MatmulCase& c) {
+  const MatmulWeights weights = weights_of(c);
+  Random random(1);
+  const QuantizedInput input(*c.table, random_floats(c.tokens * c.shape.cols, random), c.tokens,
+                             c.shape.cols);
+  const int64_t panels = weights.packed->panels(), stride = panels * kPanelRows;
   const int64_t begin = panels * state.thread_index() / state.threads();
   const int64_t end = panels * (state.thread_index() + 1) / state.threads();
-  std::vector<float> y(size_t(tokens * stride));
-  size_t copy = 0;
+  std::vector<float> y(size_t(c.tokens * stride));
+  int64_t copy = 0;
   for (auto _ : state) {
-    table.matmul(weights[copy].kernel_weight(), input.kernel_input(), y.data(), stride, begin, end);
-    copy = (copy + 1) % weights.size();
+    c.table->matmul(weights.packed->kernel_weight(copy), input.kernel_input(), y.data(), stride, begin, end);
+    copy = (copy + 1) % weights.copies;
     benchmark::ClobberMemory();
   }
   const double share = double(end - begin) / double(panels);
-  report(state, share * double(shape.rows * shape.cols), share * double(weights.front().bytes()),
-         double(tokens));
+  report(state, share * double(c.shape.rows * c.shape.cols), share * double(weights.packed->bytes()),
+         double(c.tokens));
 }
 
 void bench_float_matmul(benchmark::State& state, const KernelTable& table, DType type, MatrixShape shape,
@@ -98,30 +120,22 @@ void bench_softmax(benchmark::State& state, const KernelTable& table) {
   }
 }
 
+void register_matmul(const MatmulCase& c) {
+  const auto name = fmt::format("matmul/{}/{}/{}/tokens:{}/{}", c.table->isa, c.scheme, c.shape.name,
+                                c.tokens, c.stream ? "stream" : "cached");
+  benchmark::RegisterBenchmark(name.c_str(), [c](benchmark::State& state) {
+    bench_matmul(state, c);
+  })->ThreadRange(1, 2);
+}
+
 void register_matmuls(const KernelTable& table) {
-  Random random(1);
-  for (const char* scheme_name :
-       {"int4-g64-sym", "int8-g32-sym", "int4-g32-offset", "int3-g64-sym", "int6-g64-asym"})
-    for (const MatrixShape& shape : kShapes) {
-      const QuantScheme scheme = parse_scheme(scheme_name);
-      const bool is_common = scheme.bits == 4 || scheme.bits == 8;
-      if (!is_common && shape.rows != 1536) continue;
-      const QuantizedTensor tensor =
-          random_quantized(scheme, std::min<int64_t>(shape.rows, 8192), shape.cols, random);
-      const MatrixShape measured{shape.name, tensor.rows, tensor.cols};
-      const auto stream = std::make_shared<std::vector<PackedQuantized>>(copies_of(tensor, kStreamBytes));
-      const auto cached = std::make_shared<std::vector<PackedQuantized>>(copies_of(tensor, 0));
-      for (const int64_t tokens : {1, 2, 4, 8, 16, 512}) {
-        const bool is_stream = tokens <= 8;
-        const auto weights = is_stream ? stream : cached;
-        const auto name = fmt::format("matmul/{}/{}/{}/tokens:{}{}", table.isa, scheme_name, shape.name,
-                                      tokens, is_stream ? "/stream" : "");
-        auto* const bench = benchmark::RegisterBenchmark(name.c_str(), [=, &table](benchmark::State& state) {
-          bench_matmul(state, table, *weights, measured, tokens);
-        });
-        if (is_common) bench->ThreadRange(1, 2);
-      }
-    }
+  const auto add = [&](const char* scheme, const MatrixShape& shape) {
+    for (const int64_t tokens : {1, 2, 4, 8}) register_matmul({&table, scheme, shape, tokens, true});
+    for (const int64_t tokens : {1, 16, 128, 512}) register_matmul({&table, scheme, shape, tokens, false});
+  };
+  for (const char* scheme : {"int4-g64-sym", "int8-g32-sym"})
+    for (const MatrixShape& shape : kShapes) add(scheme, shape);
+  for (const char* scheme : {"int4-g32-offset", "int3-g64-sym", "int6-g64-asym"}) add(scheme, kShapes[1]);
 }
 
 void register_float(const KernelTable& table) {

@@ -16,7 +16,7 @@ namespace {
 constexpr int64_t kTile = 4;  // tokens whose sums are held in registers
 constexpr int64_t kInputBytes =
     16384;  // activations that one pass over the panels takes: half a level-1 cache
-constexpr int64_t kPrefetchBytes = 4096;  // how far ahead of the codes in use
+constexpr int64_t kPrefetchBytes = 16384;  // how far ahead of the codes in use; into the second-level cache
 
 inline __m256i load_bytes(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
 
@@ -129,7 +129,7 @@ inline void multiply_halves(const KernelWeight& w, const KernelInput& x, int64_t
     for (; b < end; ++b) {
       const unsigned char* block = panel + b * 64 * kBits;
       for (int line = 0; line < kBits; ++line)
-        _mm_prefetch(reinterpret_cast<const char*>(block + kPrefetchBytes + 64 * line), _MM_HINT_T0);
+        _mm_prefetch(reinterpret_cast<const char*>(block + kPrefetchBytes + 64 * line), _MM_HINT_T2);
       for (int h = 0; h < kHalves; ++h) {
         __m256i dot[kTokens];
         for (int t = 0; t < kTokens; ++t)

@@ -11,7 +11,7 @@ namespace {
 constexpr int64_t kTile = 8;  // tokens whose sums are held in registers
 constexpr int64_t kInputBytes =
     16384;  // activations that one pass over the panels takes: half a level-1 cache
-constexpr int64_t kPrefetchBytes = 4096;  // how far ahead of the codes in use
+constexpr int64_t kPrefetchBytes = 16384;  // how far ahead of the codes in use; into the second-level cache
 
 inline __m512i broadcast_i32(const void* p) {
   int32_t value;
@@ -98,7 +98,7 @@ void multiply_panel(const KernelWeight& w, const KernelInput& x, int64_t token, 
     for (; b < end; ++b) {
       const unsigned char* block = panel + b * 64 * kBits;
       for (int line = 0; line < kBits; ++line)
-        _mm_prefetch(reinterpret_cast<const char*>(block + kPrefetchBytes + 64 * line), _MM_HINT_T0);
+        _mm_prefetch(reinterpret_cast<const char*>(block + kPrefetchBytes + 64 * line), _MM_HINT_T2);
       __m512i weights[8];
       decode_block<kBits>(block, weights);
       __m512i dot[kTokens][kChains];

@@ -25,16 +25,17 @@ std::vector<float> random_floats(int64_t count, Random& random) {
   return values;
 }
 
-PackedQuantized::PackedQuantized(const QuantizedTensor& tensor)
+PackedQuantized::PackedQuantized(const QuantizedTensor& tensor, int64_t copies)
     : scheme_(tensor.scheme),
       cols_(tensor.cols),
       shape_(panel_shape(tensor.scheme, tensor.rows, tensor.cols)),
-      packed_(size_t(shape_.panels * shape_.bytes)) {
-  pack_panels(tensor, packed_);
+      packed_(size_t(copies * bytes())) {
+  for (int64_t copy = 0; copy < copies; ++copy)
+    pack_panels(tensor, std::span(packed_).subspan(size_t(copy * bytes()), size_t(bytes())));
 }
 
-KernelWeight PackedQuantized::kernel_weight() const {
-  return {.panels = reinterpret_cast<const unsigned char*>(packed_.data()),
+KernelWeight PackedQuantized::kernel_weight(int64_t copy) const {
+  return {.panels = reinterpret_cast<const unsigned char*>(packed_.data()) + copy * bytes(),
           .panel_bytes = shape_.bytes,
           .scales = shape_.scales,
           .zeros = scheme_.zero == Zero::integer ? shape_.zeros : -1,

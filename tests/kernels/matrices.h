@@ -18,11 +18,11 @@ namespace edgeq {
 QuantizedTensor random_quantized(const QuantScheme& scheme, int64_t rows, int64_t cols, Random& random);
 std::vector<float> random_floats(int64_t count, Random& random);
 
-// A packed weight and what a kernel needs to know of it.
+// A packed weight and what a kernel needs to know of it; several copies one behind the other on request.
 class PackedQuantized {
  public:
-  explicit PackedQuantized(const QuantizedTensor& tensor);
-  KernelWeight kernel_weight() const;
+  explicit PackedQuantized(const QuantizedTensor& tensor, int64_t copies = 1);
+  KernelWeight kernel_weight(int64_t copy = 0) const;
   int64_t panels() const { return shape_.panels; }
   int64_t bytes() const { return shape_.panels * shape_.bytes; }
 

@@ -115,7 +115,7 @@ TEST(TokenizerGolden, NamesThePreTokenizersThatGgufKnows) {
 TEST(TokenizerGolden, ALongRunWithoutASpaceIsNotQuadratic) {
   // 200 kB merge through a heap in a fraction of a second; a list scanned for each merge would take hours.
   std::string text;
-  for (int i = 0; i < 200'000; ++i) text += char('a' + i * i % 7);
+  for (int64_t i = 0; i < 200'000; ++i) text += char('a' + i * i % 7);
   for (const char* name : {"gpt2", "llama2", "spm_bytes"}) {
     const Tokenizer tokenizer = golden_tokenizer(name);
     EXPECT_EQ(tokenizer.decode(tokenizer.encode(text)), text) << name;
