@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/engines.h"
 
-#include <fmt/format.h>
-
 #include "core/error.h"
+#include "models/packed_checkpoint.h"
 
 #ifdef EDGEQ_HAS_TORCH
 #include "cli/torch_engine.h"
@@ -40,8 +39,18 @@ OpenModel open_model(const std::string& path, Engine engine, const RuntimeOption
   const bool torch =
       engine == Engine::torch || (engine == Engine::automatic && kHasTorch && !is_packed_file(path));
   if (!torch) return open_runtime_model(path, options);
-  if (is_packed_file(path))
-    throw Error(fmt::format("{}: the LibTorch engine runs checkpoints, not packed files", path));
+  if (is_packed_file(path)) {  // the same codes, dequantized
+    PackedModel packed = PackedModel::open(path);
+    const double bits = packed.bits_per_weight();
+    const auto codes = open_packed_checkpoint(std::move(packed));
+    return {.path = path,
+            .checkpoint = nullptr,
+            .model = open_torch(*codes),
+            .tokenizer = codes->tokenizer(),
+            .hash = {},
+            .file_bytes = codes->file_bytes(),
+            .bits_per_weight = bits};
+  }
   std::shared_ptr<const Checkpoint> checkpoint = open_checkpoint(path);
   return {.path = path,
           .checkpoint = checkpoint,
