@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "models/torch/attention.h"
 
+#include <c10/core/GradMode.h>
 #include <c10/core/InferenceMode.h>
 
 #include <algorithm>
@@ -67,7 +68,7 @@ at::Tensor attend_tile(const at::Tensor& q, const at::Tensor& keys, const at::Te
 }  // namespace
 
 void for_each_slice(int64_t count, int64_t multiply_adds, const std::function<void(int64_t)>& body) {
-  if (at::GradMode::is_enabled() || multiply_adds < kParallelWork) {
+  if (c10::GradMode::is_enabled() || multiply_adds < kParallelWork) {
     for (int64_t i = 0; i < count; ++i) body(i);
     return;
   }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "models/torch/llama.h"
 
+#include <c10/core/GradMode.h>
+
 #include <algorithm>
 #include <bit>
 #include <string>
@@ -95,7 +97,7 @@ LayerWeights weights_of(const Block& block) {
 }
 
 at::Tensor linear(const at::Tensor& x, const Linear& layer) {
-  if (at::GradMode::is_enabled()) return at::linear(x, layer.weight, layer.bias);
+  if (c10::GradMode::is_enabled()) return at::linear(x, layer.weight, layer.bias);
   at::Tensor y = sliced_product(x, layer.weight);
   return layer.bias.defined() ? y.add_(layer.bias) : y;
 }
