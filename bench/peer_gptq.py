@@ -96,7 +96,7 @@ def write_folder(a, replaced):
         tensors[name] = weight
     save_file({k: v.contiguous().clone() for k, v in tensors.items()}, os.path.join(a.out, "model.safetensors"), {"format": "pt"})
     for f in os.listdir(a.model):
-        if f.endswith(".json") and "index" not in f:
+        if f.endswith((".json", ".jinja")) and "index" not in f:
             shutil.copy(os.path.join(a.model, f), a.out)
 
 
