@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "eval/report.h"
 
 namespace edgeq {
 namespace {
@@ -22,11 +23,7 @@ ordered_json facts_json(const ModelFacts& f) {
           {"peak_rss_bytes", f.peak_rss_bytes}};
 }
 
-}  // namespace
-
-std::string latency_json(const Latency& l, const ModelFacts& facts) {
-  ordered_json j = facts_json(facts);
-  j["threads"] = l.threads;
+void add_speeds(ordered_json& j, const Latency& l) {
   j["prompt_tokens"] = l.prompt_tokens;
   j["tokens"] = l.tokens;
   j["prefill_tokens_per_second"] = l.prefill_tokens_per_second;
@@ -34,9 +31,59 @@ std::string latency_json(const Latency& l, const ModelFacts& facts) {
   j["first_token_ms"] = l.first_token_ms;
   j["token_ms_p50"] = l.token_ms_p50;
   j["token_ms_p99"] = l.token_ms_p99;
-  j["bytes_per_token"] = l.bytes_per_token;
   j["decode_bytes_per_second"] = l.decode_bytes_per_second;
   j["read_bandwidth"] = l.read_bandwidth;
+}
+
+void add_divergence(ordered_json& j, const Divergence& d) {
+  j["kl_mean"] = d.kl_mean;
+  j["kl_standard_error"] = d.kl_standard_error;
+  j["kl_median"] = d.kl_median;
+  j["kl_p99"] = d.kl_p99;
+  j["kl_max"] = d.kl_max;
+  j["top1_agreement"] = d.top1_agreement;
+}
+
+ordered_json row_json(const ReportRow& row) {
+  ordered_json j{{"name", row.name},
+                 {"file", row.file},
+                 {"file_bytes", row.file_bytes},
+                 {"weight_bytes", row.weight_bytes},
+                 {"bits_per_weight", row.bits_per_weight},
+                 {"kv_bytes_per_token", row.kv_bytes_per_token},
+                 {"perplexity", row.quality.perplexity},
+                 {"perplexity_all", row.quality.perplexity_all},
+                 {"predictions", row.quality.predictions}};
+  if (row.quality.divergence) {
+    j["perplexity_standard_error"] = row.quality.perplexity_standard_error;
+    add_divergence(j, *row.quality.divergence);
+  }
+  if (row.latency) {
+    add_speeds(j, *row.latency);
+    j["peak_rss_bytes"] = row.peak_rss_bytes;
+  }
+  if (row.seconds > 0) j["seconds"] = row.seconds;
+  for (const SiteReport& s : row.sites)
+    j["sites"].push_back({{"name", s.name},
+                          {"scheme", s.scheme},
+                          {"method", s.method},
+                          {"bytes", s.bytes},
+                          {"relative_error", s.relative_error},
+                          {"error_at", s.calibrated ? "outputs" : "weights"},
+                          {"tokens", s.tokens},
+                          {"damping", s.damping},
+                          {"damping_raises", s.damping_raises},
+                          {"dead_columns", s.dead_columns}});
+  return j;
+}
+
+}  // namespace
+
+std::string latency_json(const Latency& l, const ModelFacts& facts) {
+  ordered_json j = facts_json(facts);
+  j["threads"] = l.threads;
+  j["bytes_per_token"] = l.bytes_per_token;
+  add_speeds(j, l);
   return j.dump(2);
 }
 
@@ -49,15 +96,9 @@ std::string quality_json(const TextQuality& q, const ModelFacts& facts) {
   j["perplexity_all"] = q.perplexity_all;
   j["perplexity_standard_error"] = q.perplexity_standard_error;
   if (q.divergence) {
-    const Divergence& d = *q.divergence;
     j["reference_perplexity"] = q.reference_perplexity;
     j["reference_perplexity_all"] = q.reference_perplexity_all;
-    j["kl_mean"] = d.kl_mean;
-    j["kl_standard_error"] = d.kl_standard_error;
-    j["kl_median"] = d.kl_median;
-    j["kl_p99"] = d.kl_p99;
-    j["kl_max"] = d.kl_max;
-    j["top1_agreement"] = d.top1_agreement;
+    add_divergence(j, *q.divergence);
   }
   return j.dump(2);
 }
@@ -88,6 +129,33 @@ MeasuredLatency parse_latency_json(std::string_view text) {
   } catch (const nlohmann::json::exception& e) {
     throw Error(fmt::format("the measuring process printed something else than its JSON: {}", e.what()));
   }
+}
+
+std::string report_json(const Report& r) {
+  ordered_json j{{"title", r.title},
+                 {"date", r.date},
+                 {"version", r.version},
+                 {"machine", r.machine},
+                 {"isa", r.isa},
+                 {"threads", r.threads},
+                 {"model", r.model},
+                 {"model_hash", r.model_hash},
+                 {"recipe", r.recipe},
+                 {"target", r.target},
+                 {"corpus", r.corpus},
+                 {"corpus_hash", r.corpus_hash},
+                 {"calibration", r.calibration},
+                 {"calibration_hash", r.calibration_hash},
+                 {"calibration_windows", r.calibration_windows},
+                 {"calibration_tokens", r.calibration_tokens},
+                 {"tokenizer_hash", r.tokenizer_hash},
+                 {"context", r.context},
+                 {"protocol", protocol_lines(r)},
+                 {"prompt", r.prompt},
+                 {"continuation", r.continuation}};
+  for (const ReportRow& row : r.rows) j["rows"].push_back(row_json(row));
+  // A continuation may end inside a character.
+  return j.dump(2, ' ', false, ordered_json::error_handler_t::replace);
 }
 
 }  // namespace edgeq

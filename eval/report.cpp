@@ -4,62 +4,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
 #include "core/text.h"
 
 namespace edgeq {
 namespace {
-
-using nlohmann::ordered_json;
-
-ordered_json row_json(const ReportRow& row) {
-  ordered_json j{{"name", row.name},
-                 {"file", row.file},
-                 {"file_bytes", row.file_bytes},
-                 {"weight_bytes", row.weight_bytes},
-                 {"bits_per_weight", row.bits_per_weight},
-                 {"kv_bytes_per_token", row.kv_bytes_per_token},
-                 {"perplexity", row.quality.perplexity},
-                 {"perplexity_all", row.quality.perplexity_all},
-                 {"predictions", row.quality.predictions}};
-  if (row.quality.divergence) {
-    const Divergence& d = *row.quality.divergence;
-    j["perplexity_standard_error"] = row.quality.perplexity_standard_error;
-    j["kl_mean"] = d.kl_mean;
-    j["kl_standard_error"] = d.kl_standard_error;
-    j["kl_median"] = d.kl_median;
-    j["kl_p99"] = d.kl_p99;
-    j["kl_max"] = d.kl_max;
-    j["top1_agreement"] = d.top1_agreement;
-  }
-  if (row.latency) {
-    const Latency& l = *row.latency;
-    j["prompt_tokens"] = l.prompt_tokens;
-    j["tokens"] = l.tokens;
-    j["prefill_tokens_per_second"] = l.prefill_tokens_per_second;
-    j["decode_tokens_per_second"] = l.decode_tokens_per_second;
-    j["first_token_ms"] = l.first_token_ms;
-    j["token_ms_p50"] = l.token_ms_p50;
-    j["token_ms_p99"] = l.token_ms_p99;
-    j["decode_bytes_per_second"] = l.decode_bytes_per_second;
-    j["read_bandwidth"] = l.read_bandwidth;
-    j["peak_rss_bytes"] = row.peak_rss_bytes;
-  }
-  if (row.seconds > 0) j["seconds"] = row.seconds;
-  for (const SiteReport& s : row.sites)
-    j["sites"].push_back({{"name", s.name},
-                          {"scheme", s.scheme},
-                          {"method", s.method},
-                          {"bytes", s.bytes},
-                          {"relative_error", s.relative_error},
-                          {"error_at", s.calibrated ? "outputs" : "weights"},
-                          {"tokens", s.tokens},
-                          {"damping", s.damping},
-                          {"damping_raises", s.damping_raises},
-                          {"dead_columns", s.dead_columns}});
-  return j;
-}
 
 // The table as text, cell by cell: one definition for the terminal, Markdown and HTML.
 std::vector<std::string> header_cells() {
@@ -114,33 +63,6 @@ std::vector<std::string> protocol_lines(const Report& r) {
   lines.push_back(fmt::format("Tokenizer {}, model {}, edgeq {}.", r.tokenizer_hash.substr(0, 12),
                               r.model_hash.substr(0, 12), r.version));
   return lines;
-}
-
-std::string report_json(const Report& r) {
-  ordered_json j{{"title", r.title},
-                 {"date", r.date},
-                 {"version", r.version},
-                 {"machine", r.machine},
-                 {"isa", r.isa},
-                 {"threads", r.threads},
-                 {"model", r.model},
-                 {"model_hash", r.model_hash},
-                 {"recipe", r.recipe},
-                 {"target", r.target},
-                 {"corpus", r.corpus},
-                 {"corpus_hash", r.corpus_hash},
-                 {"calibration", r.calibration},
-                 {"calibration_hash", r.calibration_hash},
-                 {"calibration_windows", r.calibration_windows},
-                 {"calibration_tokens", r.calibration_tokens},
-                 {"tokenizer_hash", r.tokenizer_hash},
-                 {"context", r.context},
-                 {"protocol", protocol_lines(r)},
-                 {"prompt", r.prompt},
-                 {"continuation", r.continuation}};
-  for (const ReportRow& row : r.rows) j["rows"].push_back(row_json(row));
-  // A continuation may end inside a character.
-  return j.dump(2, ' ', false, ordered_json::error_handler_t::replace);
 }
 
 std::string report_table(const Report& report) {
