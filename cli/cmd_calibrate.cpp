@@ -2,17 +2,15 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
-#include <filesystem>
 #include <memory>
 
 #include "cli/commands.h"
 #include "cli/engines.h"
 #include "cli/progress_bar.h"
-#include "core/error.h"
 #include "core/parallel.h"
-#include "core/text.h"
 #include "recipe/calibrate.h"
 #include "recipe/compress.h"
+#include "recipe/pipeline.h"
 
 namespace edgeq {
 namespace {
@@ -25,9 +23,7 @@ struct CalibrateArgs {
 };
 
 void calibrate(CalibrateArgs& args) {
-  std::error_code ignored;
-  if (!args.overwrite && std::filesystem::exists(args.output, ignored))
-    throw Error(fmt::format("{}: already exists", args.output)).set_hint("add --overwrite to replace it");
+  if (!args.overwrite) refuse_existing(args.output);
   if (args.threads != 0) set_thread_count(args.threads);
   const std::shared_ptr<const Checkpoint> checkpoint = open_checkpoint(args.model);
   args.spec.corpus = args.text;

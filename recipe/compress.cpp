@@ -78,7 +78,7 @@ void compress_table(const CompressInputs& in, const Statistics& statistics, Ends
     result.vectors.push_back(ends.norm);
     return result;
   });
-  restore_site(done.sites[0], ends.embedding);
+  restore_site(done.site("embedding"), ends.embedding);
 }
 
 void compress_block(const CompressInputs& in, const Statistics& statistics, Block& block, Walk* walk,
@@ -101,10 +101,7 @@ void compress_block(const CompressInputs& in, const Statistics& statistics, Bloc
 }
 
 void restore_block(const PartResult& done, Block& block) {
-  EDGEQ_CHECK(done.sites.size() == block.sites.size(), "a journal part holds every site of its block");
-  for (const SiteResult& result : done.sites)
-    for (Site& site : block.sites)
-      if (site.name == result.name) restore_site(result, site);
+  for (Site& site : block.sites) restore_site(done.site(site.name), site);
 }
 
 }  // namespace

@@ -107,6 +107,13 @@ std::string read_text(const fs::path& path) {
 
 }  // namespace
 
+const SiteResult& PartResult::site(std::string_view name) const {
+  const auto found =
+      std::find_if(sites.begin(), sites.end(), [&](const SiteResult& s) { return s.name == name; });
+  if (found == sites.end()) throw Error(fmt::format("the journal's part {} does not hold {}", part, name));
+  return *found;
+}
+
 Journal::Journal(std::string folder, const std::string& key) : folder_(std::move(folder)) {
   const fs::path key_path = fs::path(folder_) / "key";
   std::error_code error;

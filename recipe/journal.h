@@ -29,6 +29,8 @@ struct PartResult {
   std::string part;
   std::vector<SiteResult> sites;
   std::vector<NamedTensor> vectors;  // norms, f32
+
+  const SiteResult& site(std::string_view name) const;  // Error when it is not in the part
 };
 
 class Journal {

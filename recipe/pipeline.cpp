@@ -6,7 +6,6 @@
 #include <filesystem>
 
 #include "core/error.h"
-#include "core/hash.h"
 #include "core/timer.h"
 #include "core/version.h"
 #include "recipe/compress.h"
@@ -22,6 +21,8 @@ std::string journal_key(const Plan& plan, const QuantizeInputs& in) {
   if (in.calibration != nullptr)
     key += fmt::format("corpus {}\nwindows {} of {}\n", in.calibration->corpus.hash,
                        in.calibration->windows.count(), in.calibration->windows.length);
+  key += plan.recipe.calibration.statistics.empty() ? "statistics of the compressed model\n"
+                                                    : "statistics of the float model\n";
   for (const SitePlan& site : plan.sites) {
     key += fmt::format("{} {}", site.name, site.treatment());
     for (const auto& [name, value] : plan.recipe.rules[size_t(site.rule)].options.values())
@@ -31,17 +32,17 @@ std::string journal_key(const Plan& plan, const QuantizeInputs& in) {
   return key;
 }
 
-void refuse_existing(const QuantizeInputs& in) {
-  std::error_code ignored;
-  if (in.existing == OutputFile::Existing::refuse && std::filesystem::exists(in.output, ignored))
-    throw Error(fmt::format("{}: already exists", in.output)).set_hint("add --overwrite to replace it");
-}
-
 }  // namespace
+
+void refuse_existing(const std::string& output) {
+  std::error_code ignored;
+  if (std::filesystem::exists(output, ignored))
+    throw Error(fmt::format("{}: already exists", output)).set_hint("add --overwrite to replace it");
+}
 
 QuantizeOutcome quantize_model(const Plan& plan, const QuantizeInputs& in, const Progress& progress) {
   const Timer timer;
-  refuse_existing(in);
+  if (in.existing == OutputFile::Existing::refuse) refuse_existing(in.output);
   std::optional<StatsMap> statistics;
   if (!plan.recipe.calibration.statistics.empty() && plan.needs_statistics()) {
     EDGEQ_CHECK(in.calibration != nullptr, "cached statistics are checked against the calibration text");
@@ -62,13 +63,10 @@ QuantizeOutcome quantize_model(const Plan& plan, const QuantizeInputs& in, const
     provenance.windows = in.calibration->windows.count();
     provenance.window_tokens = in.calibration->windows.length;
   }
-  QuantizeOutcome outcome;
-  outcome.file_bytes =
+  WrittenModel written =
       write_model(plan, journal, in.checkpoint.tokenizer(), provenance, in.output, in.existing);
-  outcome.sites = site_reports(plan, journal);
   journal.remove();
-  outcome.seconds = timer.seconds();
-  return outcome;
+  return {.file_bytes = written.file_bytes, .seconds = timer.seconds(), .sites = std::move(written.sites)};
 }
 
 }  // namespace edgeq

@@ -47,13 +47,6 @@ std::vector<std::string> part_names(const ModelConfig& config) {
   return names;
 }
 
-std::vector<SiteReport> site_reports(const Plan& plan, const Journal& journal) {
-  std::vector<SiteReport> reports;
-  for (const std::string& part : part_names(plan.config))
-    for (const SiteResult& site : journal.load(part).sites) reports.push_back(site.report);
-  return reports;
-}
-
 std::string provenance_json(const Plan& plan, const Provenance& p, const std::vector<SiteReport>& sites) {
   ordered_json j;
   j["tool"] = fmt::format("edgeq {}", version());
@@ -71,28 +64,34 @@ std::string provenance_json(const Plan& plan, const Provenance& p, const std::ve
 
 namespace {
 
-int64_t write_packed(const Plan& plan, const Journal& journal, const Tokenizer& tokenizer,
-                     const Provenance& provenance, const std::string& path, OutputFile::Existing existing) {
+WrittenModel write_packed(const Plan& plan, const Journal& journal, const Tokenizer& tokenizer,
+                          const Provenance& provenance, const std::string& path,
+                          OutputFile::Existing existing) {
   PackedWriter writer(path, existing);
-  std::vector<SiteReport> reports;
+  WrittenModel written;
   for (const std::string& name : part_names(plan.config)) {
     const PartResult part = journal.load(name);
     add_part(writer, part);
-    for (const SiteResult& site : part.sites) reports.push_back(site.report);
+    for (const SiteResult& site : part.sites) written.sites.push_back(site.report);
   }
-  return writer.finish(plan.config, tokenizer.serialize(), provenance_json(plan, provenance, reports));
+  written.file_bytes =
+      writer.finish(plan.config, tokenizer.serialize(), provenance_json(plan, provenance, written.sites));
+  return written;
 }
 
 }  // namespace
 
-int64_t write_model(const Plan& plan, const Journal& journal, const Tokenizer& tokenizer,
-                    const Provenance& provenance, const std::string& path, OutputFile::Existing existing) {
+WrittenModel write_model(const Plan& plan, const Journal& journal, const Tokenizer& tokenizer,
+                         const Provenance& provenance, const std::string& path,
+                         OutputFile::Existing existing) {
   if (plan.recipe.target == Target::packed)
     return write_packed(plan, journal, tokenizer, provenance, path, existing);
   // Another tool's file is made from the packed one, code for code.
   const std::string packed = journal.folder() + "/model.packed";
-  write_packed(plan, journal, tokenizer, provenance, packed, OutputFile::Existing::replace);
-  return export_gguf(PackedModel::open(packed), path, existing);
+  WrittenModel written =
+      write_packed(plan, journal, tokenizer, provenance, packed, OutputFile::Existing::replace);
+  written.file_bytes = export_gguf(PackedModel::open(packed), path, existing);
+  return written;
 }
 
 }  // namespace edgeq

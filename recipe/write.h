@@ -27,12 +27,15 @@ struct Provenance {
 std::string provenance_json(const Plan& plan, const Provenance& provenance,
                             const std::vector<SiteReport>& sites);
 
-// The reports of all sites in the journal, in the plan's order.
-std::vector<SiteReport> site_reports(const Plan& plan, const Journal& journal);
+struct WrittenModel {
+  int64_t file_bytes = 0;
+  std::vector<SiteReport> sites;  // in the plan's order
+};
 
-// Writes the plan's target at `path`, part by part. Returns the file's bytes.
-int64_t write_model(const Plan& plan, const Journal& journal, const Tokenizer& tokenizer,
-                    const Provenance& provenance, const std::string& path, OutputFile::Existing existing);
+// Writes the plan's target at `path`, part by part.
+WrittenModel write_model(const Plan& plan, const Journal& journal, const Tokenizer& tokenizer,
+                         const Provenance& provenance, const std::string& path,
+                         OutputFile::Existing existing);
 
 // The parts of a plan in order: "embedding", "layers.0", ..., and "head" unless tied.
 std::vector<std::string> part_names(const ModelConfig& config);
