@@ -27,13 +27,9 @@ void bench(BenchArgs& args) {
   args.latency.threads = args.runtime.threads != 0 ? args.runtime.threads : available_cores();
   const Latency l = measure_latency(*open.model, args.latency);
   if (args.json) {
-    const ModelFacts facts{.model = args.model,
-                           .isa = active_isa(),
-                           .file_bytes = open.file_bytes,
-                           .weight_bytes = open.model->weight_bytes(),
-                           .kv_bytes_per_token = open.model->kv_bytes_per_token(),
-                           .bits_per_weight = open.bits_per_weight,
-                           .peak_rss_bytes = l.peak_rss_bytes};
+    ModelFacts facts = facts_of(open);
+    facts.isa = active_isa();
+    facts.peak_rss_bytes = l.peak_rss_bytes;
     fmt::print("{}\n", latency_json(l, facts));
     return;
   }

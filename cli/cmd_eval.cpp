@@ -65,13 +65,10 @@ void evaluate(EvalArgs& args) {
                                                    windows, bar.callback());
   bar.finish_line();
   if (!args.json) return print_quality(args, open, corpus, quality);
-  fmt::print("{}\n", quality_json(quality, {.model = args.model,
-                                            .isa = active_isa(),
-                                            .file_bytes = open.file_bytes,
-                                            .weight_bytes = open.model->weight_bytes(),
-                                            .kv_bytes_per_token = open.model->kv_bytes_per_token(),
-                                            .bits_per_weight = open.bits_per_weight,
-                                            .peak_rss_bytes = peak_rss_bytes()}));
+  ModelFacts facts = facts_of(open);
+  facts.isa = active_isa();
+  facts.peak_rss_bytes = peak_rss_bytes();
+  fmt::print("{}\n", quality_json(quality, facts));
 }
 
 }  // namespace

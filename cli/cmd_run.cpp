@@ -2,17 +2,12 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <cstdio>
 #include <memory>
 
 #include "cli/commands.h"
-#include "cli/open_model.h"
-#include "core/error.h"
-#include "core/interrupt.h"
+#include "cli/generate.h"
 #include "core/text.h"
-#include "core/timer.h"
-#include "runtime/sampler.h"
 
 namespace edgeq {
 namespace {
@@ -33,12 +28,7 @@ std::vector<TokenId> prompt_tokens(const RunArgs& args, const Tokenizer& tokeniz
     messages.push_back({"user", args.prompt});
     text = tokenizer.apply_chat_template(messages);
   }
-  std::vector<TokenId> tokens =
-      tokenizer.encode(text, args.chat ? SpecialTokens::parse : SpecialTokens::plain);
-  const bool has_bos = !tokens.empty() && tokenizer.bos() && tokens.front() == *tokenizer.bos();
-  if (tokenizer.adds_bos() && tokenizer.bos() && !has_bos) tokens.insert(tokens.begin(), *tokenizer.bos());
-  if (tokens.empty()) throw Error("the prompt is empty and this model begins without a token of its own");
-  return tokens;
+  return with_bos(tokenizer.encode(text, args.chat ? SpecialTokens::parse : SpecialTokens::plain), tokenizer);
 }
 
 void run(const RunArgs& args) {
@@ -46,31 +36,21 @@ void run(const RunArgs& args) {
   const std::vector<TokenId> prompt = prompt_tokens(args, open.tokenizer);
   SamplerOptions options = args.sampler;
   if (args.greedy) options.temperature = 0;
-  Sampler sampler(options);
-  const auto session = open.model->start({.max_tokens = int64_t(prompt.size()) + args.tokens});
-  const auto& ends = open.tokenizer.end_tokens();
-
-  const Timer prefill;
-  MatrixView<const float> logits = session->feed(prompt, Logits::last);
-  const double prefill_seconds = prefill.seconds();
-  if (!args.chat) fmt::print("{}", args.prompt);
-  const Timer decode;
-  int64_t made = 0;
-  while (made < args.tokens) {
-    check_interrupt();
-    const TokenId next = sampler.next({logits.data, size_t(logits.cols)});
-    if (std::find(ends.begin(), ends.end(), next) != ends.end()) break;
-    const std::string piece = open.tokenizer.piece(next);
+  const auto print_prompt = [&] {
+    if (!args.chat) fmt::print("{}", args.prompt);
+  };
+  const auto print_token = [&](TokenId token) {
+    const std::string piece = open.tokenizer.piece(token);
     std::fwrite(piece.data(), 1, piece.size(), stdout);
     std::fflush(stdout);
-    if (++made == args.tokens) break;
-    logits = session->feed(std::span(&next, 1), Logits::last);
-  }
+  };
+  const Generation made = generate(open, prompt, args.tokens, options, print_prompt, print_token);
   std::fputc('\n', stdout);
   if (args.stats)
     fmt::print(stderr, "{} prompt tokens in {} ({:.1f}/s), {} tokens in {} ({:.1f}/s), kernels {}\n",
-               prompt.size(), duration_text(prefill_seconds), double(prompt.size()) / prefill_seconds, made,
-               duration_text(decode.seconds()), double(made) / decode.seconds(), active_isa());
+               prompt.size(), duration_text(made.prefill_seconds),
+               double(prompt.size()) / made.prefill_seconds, made.tokens, duration_text(made.decode_seconds),
+               double(made.tokens) / made.decode_seconds, active_isa());
 }
 
 }  // namespace

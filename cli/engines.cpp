@@ -39,26 +39,16 @@ OpenModel open_model(const std::string& path, Engine engine, const RuntimeOption
   const bool torch =
       engine == Engine::torch || (engine == Engine::automatic && kHasTorch && !is_packed_file(path));
   if (!torch) return open_runtime_model(path, options);
-  if (is_packed_file(path)) {  // the same codes, dequantized
-    PackedModel packed = PackedModel::open(path);
-    const double bits = packed.bits_per_weight();
-    const auto codes = open_packed_checkpoint(std::move(packed));
-    return {.path = path,
-            .checkpoint = nullptr,
-            .model = open_torch(*codes),
-            .tokenizer = codes->tokenizer(),
-            .hash = {},
-            .file_bytes = codes->file_bytes(),
-            .bits_per_weight = bits};
+  if (!is_packed_file(path)) {
+    const auto checkpoint = open_checkpoint(path);
+    return describe(path, *checkpoint, open_torch(*checkpoint));
   }
-  std::shared_ptr<const Checkpoint> checkpoint = open_checkpoint(path);
-  return {.path = path,
-          .checkpoint = checkpoint,
-          .model = open_torch(*checkpoint),
-          .tokenizer = checkpoint->tokenizer(),
-          .hash = {},
-          .file_bytes = checkpoint->file_bytes(),
-          .bits_per_weight = stored_bits_per_weight(*checkpoint)};
+  PackedModel packed = PackedModel::open(path);
+  const double bits = packed.bits_per_weight();
+  const auto codes = open_packed_checkpoint(std::move(packed));  // the same codes, dequantized
+  OpenModel open = describe(path, *codes, open_torch(*codes));
+  open.bits_per_weight = bits;  // of its weights, as the runtime says it
+  return open;
 }
 
 std::unique_ptr<BlockwiseModel> open_blockwise(

@@ -16,30 +16,33 @@ bool is_packed_file(const std::string& path) {
 
 OpenModel open_runtime_model(const std::string& path, const RuntimeOptions& options) {
   if (is_packed_file(path)) {
-    const PackedModel packed = PackedModel::open(path, {.verify_checksums = false});  // the runtime verifies
+    const auto packed = std::make_shared<const PackedModel>(
+        PackedModel::open(path, {.verify_checksums = options.verify_checksums}));
     return {.path = path,
-            .checkpoint = nullptr,
-            .model = open_packed_runtime(path, options),
-            .tokenizer = Tokenizer::deserialize(packed.tokenizer()),
-            .hash = {},
-            .file_bytes = packed.file_bytes(),
-            .bits_per_weight = packed.bits_per_weight()};
+            .model = open_packed_runtime(packed, options),
+            .tokenizer = Tokenizer::deserialize(packed->tokenizer()),
+            .file_bytes = packed->file_bytes(),
+            .bits_per_weight = packed->bits_per_weight()};
   }
-  std::shared_ptr<const Checkpoint> checkpoint = open_checkpoint(path);
-  auto model = open_float_runtime(*checkpoint, options);
-  return {.path = path,
-          .checkpoint = checkpoint,
-          .model = std::move(model),
-          .tokenizer = checkpoint->tokenizer(),
-          .hash = {},
-          .file_bytes = checkpoint->file_bytes(),
-          .bits_per_weight = stored_bits_per_weight(*checkpoint)};
+  const auto checkpoint = open_checkpoint(path);
+  return describe(path, *checkpoint, open_float_runtime(*checkpoint, options));
 }
 
-Tokenizer open_tokenizer(const std::string& path) {
-  if (is_packed_file(path))
-    return Tokenizer::deserialize(PackedModel::open(path, {.verify_checksums = false}).tokenizer());
-  return open_checkpoint(path)->tokenizer();
+OpenModel describe(const std::string& path, const Checkpoint& checkpoint,
+                   std::unique_ptr<LanguageModel> model) {
+  return {.path = path,
+          .model = std::move(model),
+          .tokenizer = checkpoint.tokenizer(),
+          .file_bytes = checkpoint.file_bytes(),
+          .bits_per_weight = stored_bits_per_weight(checkpoint)};
+}
+
+ModelFacts facts_of(const OpenModel& open) {
+  return {.model = open.path,
+          .file_bytes = open.file_bytes,
+          .weight_bytes = open.model->weight_bytes(),
+          .kv_bytes_per_token = open.model->kv_bytes_per_token(),
+          .bits_per_weight = open.bits_per_weight};
 }
 
 double stored_bits_per_weight(const Checkpoint& checkpoint) {

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "eval/json.h"
 #include "models/import.h"
 #include "models/language_model.h"
 #include "models/packed_model.h"
@@ -16,10 +17,8 @@ namespace edgeq {
 
 struct OpenModel {
   std::string path;
-  std::shared_ptr<const Checkpoint> checkpoint;  // null for a packed file
   std::unique_ptr<LanguageModel> model;
   Tokenizer tokenizer;
-  std::string hash;  // of a checkpoint; of the file for a packed model
   int64_t file_bytes = 0;
   double bits_per_weight = 0;  // as stored
 };
@@ -30,8 +29,12 @@ bool is_packed_file(const std::string& path);
 // A packed file, or a checkpoint run in float. Throws Error when the path is neither.
 OpenModel open_runtime_model(const std::string& path, const RuntimeOptions& options);
 
-// Tokenizer of any model path, without its weights.
-Tokenizer open_tokenizer(const std::string& path);
+// A checkpoint that some engine has opened, with what its file says of it.
+OpenModel describe(const std::string& path, const Checkpoint& checkpoint,
+                   std::unique_ptr<LanguageModel> model);
+
+// What reports say of it before anything is measured.
+ModelFacts facts_of(const OpenModel& open);
 
 // Bytes that a checkpoint's weights take as stored, per weight, in bits.
 double stored_bits_per_weight(const Checkpoint& checkpoint);

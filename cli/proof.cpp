@@ -4,46 +4,27 @@
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <ctime>
 #include <filesystem>
 
 #include "cli/child.h"
 #include "cli/engines.h"
+#include "cli/generate.h"
 #include "core/version.h"
 #include "eval/machine.h"
 #include "formats/output_file.h"
 #include "recipe/prove.h"
-#include "runtime/sampler.h"
 
 namespace edgeq {
 namespace {
 
 // Greedy continuation of the recipe's prompt, for people to read.
 std::string continuation(const OpenModel& open, const std::string& prompt, int64_t tokens) {
-  std::vector<TokenId> ids = open.tokenizer.encode(prompt, SpecialTokens::plain);
-  if (open.tokenizer.adds_bos() && open.tokenizer.bos()) ids.insert(ids.begin(), *open.tokenizer.bos());
-  if (ids.empty()) return {};
-  const auto session = open.model->start({.max_tokens = int64_t(ids.size()) + tokens});
-  Sampler greedy({});
+  const auto ids = with_bos(open.tokenizer.encode(prompt, SpecialTokens::plain), open.tokenizer);
   std::vector<TokenId> made;
-  MatrixView<const float> logits = session->feed(ids, Logits::last);
-  const auto& ends = open.tokenizer.end_tokens();
-  while (int64_t(made.size()) < tokens) {
-    const TokenId next = greedy.next({logits.data, size_t(logits.cols)});
-    if (std::find(ends.begin(), ends.end(), next) != ends.end()) break;
-    made.push_back(next);
-    logits = session->feed(std::span(&next, 1), Logits::last);
-  }
+  generate(
+      open, ids, tokens, {}, [] {}, [&](TokenId token) { made.push_back(token); });
   return open.tokenizer.decode(made);
-}
-
-ModelFacts facts_of(const OpenModel& open) {
-  return {.model = open.path,
-          .file_bytes = open.file_bytes,
-          .weight_bytes = open.model->weight_bytes(),
-          .kv_bytes_per_token = open.model->kv_bytes_per_token(),
-          .bits_per_weight = open.bits_per_weight};
 }
 
 void write_text(const std::string& path, const std::string& text) {

@@ -99,9 +99,14 @@ const KernelTable& kernels_for(const RuntimeOptions& options) {
 }  // namespace
 
 std::unique_ptr<LanguageModel> open_packed_runtime(const std::string& path, const RuntimeOptions& options) {
+  return open_packed_runtime(std::make_shared<const PackedModel>(
+                                 PackedModel::open(path, {.verify_checksums = options.verify_checksums})),
+                             options);
+}
+
+std::unique_ptr<LanguageModel> open_packed_runtime(std::shared_ptr<const PackedModel> file,
+                                                   const RuntimeOptions& options) {
   const KernelTable& kernels = kernels_for(options);
-  auto file = std::make_shared<const PackedModel>(
-      PackedModel::open(path, {.verify_checksums = options.verify_checksums}));
   return std::make_unique<PackedRuntime>(map_weights(std::move(file), kernels), kernels, options);
 }
 

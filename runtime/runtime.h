@@ -27,6 +27,9 @@ struct RuntimeOptions {
 
 // A packed file, mapped and run without a copy.
 std::unique_ptr<LanguageModel> open_packed_runtime(const std::string& path, const RuntimeOptions& options);
+// The same for a file that is open already; its checksums are the opener's affair.
+std::unique_ptr<LanguageModel> open_packed_runtime(std::shared_ptr<const PackedModel> file,
+                                                   const RuntimeOptions& options);
 // Float weights of any checkpoint, repacked in memory: as f32, or as 16-bit where the checkpoint's values are
 // exact in it.
 std::unique_ptr<LanguageModel> open_float_runtime(const Checkpoint& checkpoint,
