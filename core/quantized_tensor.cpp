@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "core/bit_pack.h"
 #include "core/error.h"
 
@@ -44,6 +46,21 @@ void QuantizedTensor::set_codes(int64_t row, std::span<const uint8_t> in) {
 int64_t QuantizedTensor::stored_bytes() const {
   const int64_t per_float = scheme.store == ScaleStore::f16 ? 2 : 4;
   return int64_t(codes.size()) + int64_t(scales.size() + offsets.size()) * per_float + int64_t(zeros.size());
+}
+
+QuantizedTensor select_rows(const QuantizedTensor& q, std::span<const int64_t> rows) {
+  QuantizedTensor selected(q.scheme, int64_t(rows.size()), q.cols);
+  // Every table of a weight has the same number of entries for each row.
+  const auto select = [&](const auto& from, auto& to) {
+    const size_t width = from.size() / size_t(q.rows);
+    for (size_t r = 0; r < rows.size(); ++r)
+      std::copy_n(from.begin() + rows[r] * int64_t(width), width, to.begin() + int64_t(r * width));
+  };
+  select(q.codes, selected.codes);
+  select(q.scales, selected.scales);
+  select(q.zeros, selected.zeros);
+  select(q.offsets, selected.offsets);
+  return selected;
 }
 
 void dequantize_row(const QuantizedTensor& q, int64_t row, std::span<uint8_t> codes, float* out) {

@@ -44,6 +44,9 @@ struct QuantizedTensor {
   friend bool operator==(const QuantizedTensor&, const QuantizedTensor&) = default;
 };
 
+// A weight whose row r is row rows[r] of `q`: codes and scales move together.
+QuantizedTensor select_rows(const QuantizedTensor& q, std::span<const int64_t> rows);
+
 // The one definition of dequantization. out: [rows, cols].
 void dequantize_into(const QuantizedTensor& q, MatrixView<float> out);
 // One row; `codes` is scratch of cols entries.

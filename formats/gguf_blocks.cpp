@@ -158,15 +158,6 @@ void encode_block(Encoding encoding, const uint8_t* codes, float scale, float of
   }
 }
 
-std::optional<QuantScheme> scheme_of(Encoding encoding) {
-  switch (encoding) {
-    case Encoding::q4_0: return QuantScheme{.bits = 4, .group = 32};
-    case Encoding::q4_1: return QuantScheme{.bits = 4, .group = 32, .zero = Zero::offset};
-    case Encoding::q8_0: return QuantScheme{.bits = 8, .group = 32};
-    default: return std::nullopt;
-  }
-}
-
 }  // namespace
 
 void decode_blocks(Encoding encoding, const std::byte* blocks, int64_t count, float* out) {
@@ -177,9 +168,18 @@ void decode_blocks(Encoding encoding, const std::byte* blocks, int64_t count, fl
   for (int64_t b = 0; b < count; ++b) decode(in + b * size.bytes, out + b * size.elements);
 }
 
+std::optional<QuantScheme> block_scheme(Encoding encoding) {
+  switch (encoding) {
+    case Encoding::q4_0: return QuantScheme{.bits = 4, .group = 32};
+    case Encoding::q4_1: return QuantScheme{.bits = 4, .group = 32, .zero = Zero::offset};
+    case Encoding::q8_0: return QuantScheme{.bits = 8, .group = 32};
+    default: return std::nullopt;
+  }
+}
+
 std::optional<Encoding> block_encoding(const QuantScheme& scheme) {
   for (const Encoding encoding : {Encoding::q4_0, Encoding::q4_1, Encoding::q8_0})
-    if (scheme_of(encoding) == scheme) return encoding;
+    if (block_scheme(encoding) == scheme) return encoding;
   return std::nullopt;
 }
 
@@ -201,7 +201,7 @@ std::vector<std::byte> encode_blocks(const QuantizedTensor& tensor) {
 }
 
 QuantizedTensor quantized_from_blocks(const EncodedTensor& tensor) {
-  const auto scheme = scheme_of(tensor.encoding);
+  const auto scheme = block_scheme(tensor.encoding);
   if (!scheme || tensor.shape.size() != 2)
     throw Error(fmt::format("{} is {} {}; expected a matrix in Q4_0, Q4_1 or Q8_0", tensor.name,
                             encoding_name(tensor.encoding), shape_text(tensor.shape)));

@@ -28,8 +28,9 @@ namespace edgeq {
 // block_size(encoding).elements entries.
 void decode_blocks(Encoding encoding, const std::byte* blocks, int64_t count, float* out);
 
-// The encoding that holds a scheme exactly (Q4_0, Q4_1, Q8_0), or nullopt.
+// The encoding that holds a scheme exactly (Q4_0, Q4_1, Q8_0), or nullopt; and the scheme of an encoding.
 std::optional<Encoding> block_encoding(const QuantScheme& scheme);
+std::optional<QuantScheme> block_scheme(Encoding encoding);
 // A quantized weight as blocks, row by row, code for code. Throws Error when no block encoding holds the
 // scheme.
 std::vector<std::byte> encode_blocks(const QuantizedTensor& tensor);

@@ -10,8 +10,8 @@
 #include "core/error.h"
 #include "core/interrupt.h"
 #include "formats/gguf_blocks.h"
-#include "formats/panels.h"
 #include "models/names.h"
+#include "models/rotary_rows.h"
 #include "models/sites.h"
 #include "models/tokenizer.h"
 
@@ -43,11 +43,11 @@ std::optional<QuantScheme> block_scheme(const QuantScheme& scheme, int64_t cols)
   return block_encoding(blocks) ? std::optional(blocks) : std::nullopt;
 }
 
-Encoding encoding_for(const std::string& site, const PackedWeight& weight) {
-  if (weight.dtype) return encoding_of(*weight.dtype);
-  const auto blocks = block_scheme(*weight.scheme, weight.cols);
+Encoding encoding_for(const std::string& site, const WeightForm& form) {
+  if (!form.scheme) return encoding_of(form.dtype);
+  const auto blocks = block_scheme(*form.scheme, form.cols);
   if (!blocks)
-    throw Error(fmt::format("{} is {}, which no GGUF type holds exactly", site, scheme_text(*weight.scheme)))
+    throw Error(fmt::format("{} is {}, which no GGUF type holds exactly", site, form_text(form)))
         .set_hint("quantize with --for gguf:q4_0 or --for gguf:q8_0");
   return *block_encoding(*blocks);
 }
@@ -63,21 +63,6 @@ QuantizedTensor split_groups(const QuantizedTensor& q, const QuantScheme& scheme
   return split;
 }
 
-// Rows of `bytes_per_row` bytes from half-split to interleaved rotary order: row 2i + s of a head is ours
-// s*d/2
-// + i. head_dim 0 leaves them as they are.
-template <class T>
-void interleave_rows(std::vector<T>& values, int64_t rows, int64_t head_dim) {
-  if (head_dim == 0 || values.empty()) return;
-  const size_t width = values.size() / size_t(rows);
-  const std::vector<T> ours = values;
-  for (int64_t row = 0; row < rows; ++row) {
-    const int64_t in_head = row % head_dim;
-    const int64_t from = row - in_head + in_head % 2 * (head_dim / 2) + in_head / 2;
-    std::copy_n(ours.begin() + from * int64_t(width), width, values.begin() + row * int64_t(width));
-  }
-}
-
 // One tensor of the file, in the order of writing.
 struct Item {
   std::string site;
@@ -88,14 +73,14 @@ struct Item {
 
 class GgufExport {
  public:
-  GgufExport(const PackedModel& model, const std::string& path, OutputFile::Existing existing)
+  GgufExport(const CodedModel& model, const std::string& path, OutputFile::Existing existing)
       : model_(model), config_(model.config()), writer_(path, existing) {}
 
   int64_t run() {
     refuse_what_llama_cpp_lacks();
     list_weights();
     set_metadata();
-    set_gguf_tokenizer(writer_, Tokenizer::deserialize(model_.tokenizer()).data(), config_.vocab);
+    set_gguf_tokenizer(writer_, model_.tokenizer().data(), config_.vocab);
     for (const Item& item : items_)
       writer_.declare(checkpoint_name(item.site, Naming::gguf), item.encoding, item.shape);
     if (own_divisors())
@@ -123,7 +108,7 @@ class GgufExport {
   void set_layers();
   void write(const Item& item);
 
-  const PackedModel& model_;
+  const CodedModel& model_;
   const ModelConfig& config_;
   GgufWriter writer_;
   std::vector<Item> items_;
@@ -145,7 +130,7 @@ void GgufExport::list_weights() {
   for (const SiteShape& site : all_sites(config_)) {
     const bool rotary = site.name.ends_with("attn.q_proj") || site.name.ends_with("attn.k_proj");
     items_.push_back({.site = site.name,
-                      .encoding = encoding_for(site.name, model_.weight(site.name)),
+                      .encoding = encoding_for(site.name, model_.form(site.name)),
                       .shape = {site.rows, site.cols},
                       .rotary_head_dim = llama() && rotary ? head_dim : 0});
     if (!site.bias) continue;
@@ -210,33 +195,24 @@ void GgufExport::set_layers() {
 }
 
 void GgufExport::write(const Item& item) {
-  const int64_t rows = item.shape[0];
   if (item.shape.size() == 1) {
-    const auto values = model_.vector(item.site);
-    std::vector<float> stored(values.begin(), values.end());
-    interleave_rows(stored, rows, item.rotary_head_dim);
-    writer_.write(std::as_bytes(std::span(stored)));
+    const Tensor vector = to_interleaved(model_.vector(item.site), item.rotary_head_dim);
+    writer_.write({vector.data(), size_t(vector.bytes())});
     return;
   }
-  const PackedWeight& weight = model_.weight(item.site);
-  if (weight.dtype) {
-    const Tensor matrix = unpack_float_panels(*weight.dtype, weight.rows, weight.cols, weight.panels);
-    std::vector<std::byte> stored(matrix.data(), matrix.data() + matrix.bytes());
-    interleave_rows(stored, rows, item.rotary_head_dim);
-    writer_.write(stored);
+  CodedWeight weight = model_.weight(item.site);
+  if (!weight.codes) {
+    const Tensor matrix = to_interleaved(std::move(weight.kept), item.rotary_head_dim);
+    writer_.write({matrix.data(), size_t(matrix.bytes())});
     return;
   }
-  const QuantizedTensor packed = unpack_panels(*weight.scheme, weight.rows, weight.cols, weight.panels);
-  QuantizedTensor blocks = split_groups(packed, *block_scheme(packed.scheme, packed.cols));
-  interleave_rows(blocks.codes, rows, item.rotary_head_dim);
-  interleave_rows(blocks.scales, rows, item.rotary_head_dim);
-  interleave_rows(blocks.offsets, rows, item.rotary_head_dim);
-  writer_.write(encode_blocks(blocks));
+  const QuantScheme scheme = *block_scheme(weight.codes->scheme, weight.codes->cols);
+  writer_.write(encode_blocks(to_interleaved(split_groups(*weight.codes, scheme), item.rotary_head_dim)));
 }
 
 }  // namespace
 
-int64_t export_gguf(const PackedModel& model, const std::string& path, OutputFile::Existing existing) {
+int64_t export_gguf(const CodedModel& model, const std::string& path, OutputFile::Existing existing) {
   return with_context(path, [&] { return GgufExport(model, path, existing).run(); });
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A packed model as a file of another tool, code for code: nothing is quantized again, and what the other
+// A compressed model as a file of another tool, code for code: nothing is quantized again, and what the other
 // format cannot express is refused instead of approximated.
 //
 // GGUF, for llama.cpp: architecture llama, qwen2 or qwen3. A scheme is written as the block type that holds
@@ -14,14 +14,14 @@
 
 #include "formats/gguf.h"
 #include "formats/output_file.h"
-#include "models/packed_model.h"
+#include "models/coded_model.h"
 #include "models/tokenizer_data.h"
 
 namespace edgeq {
 
 // Returns the file's bytes. Throws Error naming the site and its scheme, or the feature of the config or of
 // the tokenizer, that GGUF cannot hold.
-int64_t export_gguf(const PackedModel& model, const std::string& path,
+int64_t export_gguf(const CodedModel& model, const std::string& path,
                     OutputFile::Existing existing = OutputFile::Existing::refuse);
 
 // The tokenizer section of a GGUF file, padded to `vocab` tokens as the embedding has rows.

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -15,8 +16,10 @@
 #include "core/hash.h"
 #include "core/interrupt.h"
 #include "formats/gguf.h"
+#include "formats/gguf_blocks.h"
 #include "formats/safetensors.h"
 #include "models/names.h"
+#include "models/rotary_rows.h"
 #include "models/sites.h"
 
 namespace edgeq {
@@ -25,17 +28,12 @@ namespace {
 namespace fs = std::filesystem;
 
 // One tensor that the config calls for. Rotary rows of GGUF files of architecture llama lie in interleaved
-// order (pairs 2i, 2i+1); head_dim is then not 0, and our row h*d + s*d/2 + i is the file's row h*d + 2i + s.
+// order (models/rotary_rows.h); head_dim is then not 0.
 struct Entry {
   const EncodedTensor* tensor = nullptr;
   int64_t interleaved_head_dim = 0;
 
-  int64_t stored_row(int64_t row) const {
-    const int64_t d = interleaved_head_dim;
-    if (d == 0) return row;
-    const int64_t in_head = row % d, half = in_head / (d / 2), i = in_head % (d / 2);
-    return row - in_head + 2 * i + half;
-  }
+  int64_t stored_row(int64_t row) const { return interleaved_row(row, interleaved_head_dim); }
 };
 
 bool is_float(Encoding encoding) { return !is_plain(encoding) || is_floating(plain_dtype(encoding)); }
@@ -51,6 +49,15 @@ void check_finite(const EncodedTensor& tensor, MatrixView<const float> values, i
       throw Error(
           fmt::format("tensor {} has {} at {}; expected finite numbers", tensor.name, values(r, c), at));
     }
+}
+
+void check_finite_scales(const QuantizedTensor& q, std::string_view tensor) {
+  for (const auto* numbers : {&q.scales, &q.offsets})
+    for (size_t i = 0; i < numbers->size(); ++i)
+      if (!std::isfinite((*numbers)[i]))
+        throw Error(fmt::format("tensor {} has a {} of {} in row {}; expected finite numbers", tensor,
+                                numbers == &q.scales ? "scale" : "offset", (*numbers)[i],
+                                int64_t(i) / q.groups()));
 }
 
 // Everything that both kinds of checkpoint share: named float tensors behind a config.
@@ -89,6 +96,10 @@ class FileCheckpoint final : public Checkpoint {
   std::string encoding(std::string_view name) const override {
     return std::string(encoding_name(entry(name).tensor->encoding));
   }
+  std::optional<QuantScheme> scheme(std::string_view name) const override {
+    return block_scheme(entry(name).tensor->encoding);
+  }
+  std::optional<QuantizedTensor> codes(std::string_view name) const override;
   Tensor load(std::string_view name) const override;
   Tensor load_rows(std::string_view name, int64_t first, int64_t count) const override;
 
@@ -218,6 +229,16 @@ Tensor FileCheckpoint::load_rows(std::string_view name, int64_t first, int64_t c
     }
   });
   return rows;
+}
+
+std::optional<QuantizedTensor> FileCheckpoint::codes(std::string_view name) const {
+  const Entry& source = entry(name);
+  const EncodedTensor& stored = *source.tensor;
+  if (stored.shape.size() != 2 || !block_scheme(stored.encoding)) return std::nullopt;
+  QuantizedTensor codes = quantized_from_blocks(stored);
+  release(stored);
+  with_context(path_, [&] { check_finite_scales(codes, stored.name); });
+  return to_half_split(std::move(codes), source.interleaved_head_dim);
 }
 
 std::string FileCheckpoint::compute_hash() const {

@@ -4,10 +4,12 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "core/quantized_tensor.h"
 #include "core/tensor.h"
 #include "models/block.h"
 #include "models/config.h"
@@ -32,6 +34,10 @@ class Checkpoint {
   virtual Tensor load(std::string_view name) const = 0;
   // Rows [first, first + count) of a matrix only, for tables too large to decode whole.
   virtual Tensor load_rows(std::string_view name, int64_t first, int64_t count) const = 0;
+  // The grid of a weight that the file holds as codes, and those codes, rows in edgeq's order. nullopt for
+  // floats, and for codes whose grid no scheme describes. Throws Error: missing, a scale that is NaN or Inf.
+  virtual std::optional<QuantScheme> scheme(std::string_view /*name*/) const { return std::nullopt; }
+  virtual std::optional<QuantizedTensor> codes(std::string_view /*name*/) const { return std::nullopt; }
   // Stored bits per weight of a tensor, for reports ("BF16", "Q4_1").
   virtual std::string encoding(std::string_view name) const = 0;
 };

@@ -136,8 +136,9 @@ class PackedModel::Reader {
     if (offset % 64 != 0) throw Error(fmt::format("begins at byte {}; expected a multiple of 64", offset));
     const auto expected = hashes.at(tensor.name).get<std::string>();
     if (!options_.verify_checksums) return;
-    if (content_hash(std::span(tensor.data, size_t(tensor.bytes))) != expected)
-      throw Error("checksum does not match: the file is damaged");
+    const std::span bytes(tensor.data, size_t(tensor.bytes));
+    if (content_hash(bytes) != expected) throw Error("checksum does not match: the file is damaged");
+    if (options_.release_pages) file_.file()->dont_need(bytes);
   }
 
   void add_vector(const EncodedTensor& tensor) {

@@ -52,6 +52,9 @@ class PackedModel {
   // and tensor.
   struct OpenOptions {
     bool verify_checksums = true;
+    // Pages are let go as soon as they are checked: for those who then read weight by weight, not for those
+    // who run the model from where it is mapped.
+    bool release_pages = false;
   };
   static PackedModel open(const std::string& path, const OpenOptions& options);
   static PackedModel open(const std::string& path) { return open(path, OpenOptions{}); }
@@ -67,6 +70,8 @@ class PackedModel {
   std::span<const float> find_vector(std::string_view name) const;  // empty when absent
   std::span<const std::byte> tokenizer() const { return tokenizer_; }
   const std::string& provenance_json() const { return provenance_; }
+  // A hint that the pages of a weight are not read again soon.
+  void release(const PackedWeight& weight) const { file_->dont_need(weight.panels); }
   int64_t file_bytes() const;
   int64_t weight_bytes() const;    // panels only, with their padding
   double bits_per_weight() const;  // 8 * weight_bytes / ModelConfig::weight_count()

@@ -90,7 +90,7 @@ WrittenModel write_model(const Plan& plan, const Journal& journal, const Tokeniz
   const std::string packed = journal.folder() + "/model.packed";
   WrittenModel written =
       write_packed(plan, journal, tokenizer, provenance, packed, OutputFile::Existing::replace);
-  written.file_bytes = export_gguf(PackedModel::open(packed), path, existing);
+  written.file_bytes = export_gguf(*coded_model(PackedModel::open(packed)), path, existing);
   return written;
 }
 

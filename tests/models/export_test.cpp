@@ -72,7 +72,7 @@ TEST(GgufExport, ComesBackValueForValueInEveryFamilyAndType) {
     write_packed(packed, config,
                  {"q8_0", "q4_0", "int4-g64-sym", "q4_1", "F16", "BF16", "int8-channel-sym-f16", "F32"});
     const std::string path = packed.folder.file("toy.gguf");
-    const int64_t bytes = export_gguf(PackedModel::open(packed.path), path);
+    const int64_t bytes = export_gguf(*coded_model(PackedModel::open(packed.path)), path);
     EXPECT_EQ(bytes, int64_t(std::filesystem::file_size(path)));
     const auto checkpoint = open_checkpoint(path);
     EXPECT_EQ(checkpoint->config(), config);
@@ -90,7 +90,7 @@ TEST(GgufExport, TheTokenizerGivesTheSameIds) {
   PackedFile packed;
   write_packed(packed, exportable_config("llama"), {"q4_0"});
   const std::string path = packed.folder.file("toy.gguf");
-  export_gguf(PackedModel::open(packed.path), path);
+  export_gguf(*coded_model(PackedModel::open(packed.path)), path);
   const Tokenizer original = Tokenizer::from_folder(kTinyModel);
   const Tokenizer exported = open_checkpoint(path)->tokenizer();
   const std::string text =
@@ -106,7 +106,7 @@ TEST(GgufExport, RopeScalingAndWindowsArriveAsLlamaCppReadsThem) {
   const auto exported = [](ModelConfig config) {
     PackedFile packed;
     write_packed(packed, config, {"q4_0"});
-    export_gguf(PackedModel::open(packed.path), packed.folder.file("toy.gguf"));
+    export_gguf(*coded_model(PackedModel::open(packed.path)), packed.folder.file("toy.gguf"));
     return open_checkpoint(packed.folder.file("toy.gguf"))->config();
   };
   ModelConfig linear = exportable_config("qwen2");
@@ -127,8 +127,8 @@ TEST(GgufExport, RefusesWhatGgufCannotHold) {
   const auto refusal = [](const ModelConfig& config, const std::string& scheme) {
     PackedFile packed;
     write_packed(packed, config, {"q8_0", scheme});
-    const std::string message =
-        error_of([&] { export_gguf(PackedModel::open(packed.path), packed.folder.file("toy.gguf")); });
+    const std::string message = error_of(
+        [&] { export_gguf(*coded_model(PackedModel::open(packed.path)), packed.folder.file("toy.gguf")); });
     EXPECT_EQ(packed.folder.entries(), 1u) << "something was left behind";
     EXPECT_THAT(message, HasSubstr("toy.gguf"));
     return message;
