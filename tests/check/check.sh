@@ -27,5 +27,9 @@ done
 # Nothing that belongs to one machine.
 git grep -nE '(/home/|/work/|/root/)[a-z]' -- . ':!tests/check/check.sh' && fail "a path of a machine is committed"
 
+# Nothing that a program left behind.
+mapfile -t ignored < <(git ls-files --cached --ignored --exclude-standard)
+((${#ignored[@]})) && fail "committed, though .gitignore leaves it out: ${ignored[*]}"
+
 ((failed)) || echo "check: ${#sources[@]} sources, all rules hold"
 exit $failed
