@@ -55,8 +55,8 @@ void evaluate(EvalArgs& args) {
   if (!args.against.empty()) {
     reference = open_model(args.against, engine, args.runtime);
     if (reference->tokenizer.hash() != open.tokenizer.hash())
-      throw Error(
-          fmt::format("{} and {} have different tokenizers; expected the same", args.model, args.against));
+      throw Error(fmt::format("{} and {} turn text into different tokens; expected the same tokenizer",
+                              args.model, args.against));
   }
   const Corpus corpus = read_corpus(args.text, open.tokenizer);
   const Windows windows = cut_windows(corpus, args.context, args.windows);

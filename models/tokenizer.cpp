@@ -194,7 +194,18 @@ std::string Tokenizer::apply_chat_template(std::span<const ChatMessage> messages
 }
 
 std::vector<std::byte> Tokenizer::serialize() const { return serialize_tokenizer(impl_->data); }
-std::string Tokenizer::hash() const { return content_hash(serialize()); }
+
+std::string Tokenizer::hash() const {
+  TokenizerData encoding = impl_->data;
+  encoding.pre_name.clear();  // a name for steps that are here themselves
+  encoding.decode = {};
+  encoding.bos = encoding.eos = encoding.padding = std::nullopt;
+  encoding.end_tokens.clear();
+  encoding.adds_bos = false;
+  encoding.chat_template.clear();
+  return content_hash(serialize_tokenizer(encoding));
+}
+
 const TokenizerData& Tokenizer::data() const { return impl_->data; }
 
 }  // namespace edgeq

@@ -62,8 +62,10 @@ class Tokenizer {
   // or when it refuses the messages.
   std::string apply_chat_template(std::span<const ChatMessage> messages) const;
 
-  // A compact own form for the packed file, and its content hash for reports.
+  // A compact own form for the packed file.
   std::vector<std::byte> serialize() const;
+  // Of what turns text into ids: tokenizers of one hash give the same ids. What the model or a reader does
+  // around that (chat template, BOS, end tokens, decoding) is not part of it.
   std::string hash() const;
   // The vocabulary and the rules as they were read, for exports (models/tokenizer_data.h).
   const TokenizerData& data() const;

@@ -129,6 +129,18 @@ TEST(Cli, QuantizesRunsAndEvaluates) {
     EXPECT_GT(speed[key], 0) << key;
 }
 
+TEST(Cli, AReferenceMayDifferInItsChatTemplateButNotInItsTokens) {
+  const std::string eval = "eval " + kTiny + " --engine runtime --context 64 --windows 1 --text " + kTiny +
+                           "/heldout.txt --against ";
+  const ModelCopy reference;
+  reference.replace("tokenizer_config.json", "{", "{\"chat_template\": \"x\",");
+  const Outcome same = edgeq(eval + reference.path());
+  EXPECT_EQ(same.code, 0) << same.err;
+  const std::string first_merge = "\n      [\n        \"Ġ\",\n        \"t\"\n      ],";
+  reference.replace("tokenizer.json", first_merge, "");
+  expect_error(edgeq(eval + reference.path()), "different tokens");
+}
+
 TEST(Cli, GptqBeatsRoundToNearestAndIsTheSameForAnyNumberOfThreads) {
   const TempDir dir;
   const std::string common =

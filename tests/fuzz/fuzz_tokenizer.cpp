@@ -21,7 +21,7 @@ constexpr std::string_view kText =
     "<s></s><|im_end|>\xFF\xE2\x82 ";
 
 void check_accepted(const Tokenizer& tokenizer) {
-  EDGEQ_CHECK(Tokenizer::deserialize(tokenizer.serialize()).hash() == tokenizer.hash(),
+  EDGEQ_CHECK(Tokenizer::deserialize(tokenizer.serialize()).serialize() == tokenizer.serialize(),
               "a tokenizer survives its own form");
   for (const SpecialTokens special : {SpecialTokens::plain, SpecialTokens::parse}) {
     const std::vector<TokenId> tokens = tokenizer.encode(kText, special);
