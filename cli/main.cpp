@@ -1,10 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
+#include <cstdlib>
+#include <filesystem>
 
 #include "cli/commands.h"
 #include "core/version.h"
 
+namespace {
+
+// Threads of libgomp that wait for work spin, which on a machine with other load takes the cores from those
+// that have some: ten times slower and worse. libgomp reads its policy when it is loaded, before main, so
+// that the only way to change its default is to set it and to begin again.
+void begin_again_with_passive_waiting(char** argv) {
+  if (std::getenv("OMP_WAIT_POLICY") != nullptr || std::getenv("GOMP_SPINCOUNT") != nullptr) return;
+  std::error_code unknown;
+  const auto self = std::filesystem::read_symlink("/proc/self/exe", unknown);
+  if (unknown || setenv("OMP_WAIT_POLICY", "passive", 0) != 0) return;
+  execv(self.c_str(), argv);  // returns only when it fails: then spinning it is
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
+  begin_again_with_passive_waiting(argv);
   CLI::App app("Makes language models small and fast on edge devices, and proves what that cost.", "edgeq");
   app.set_version_flag("--version", std::string(edgeq::version()));
   app.require_subcommand(1);
