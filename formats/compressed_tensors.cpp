@@ -64,6 +64,13 @@ LayerFrame read_frame(const CodedLayer& layer, const CompressedSettings& setting
   const std::string_view part = packed ? "weight_packed" : "weight";
   if (!has_layout(settings.bits))
     layer.refuse(part, fmt::format("has {} bits; expected 2, 4 or 8", settings.bits));
+  // First, so that no table is larger than the file.
+  if (packed) {
+    check_weight_shape(layer);
+    layer.get(part, Encoding::i32, {layer.rows(), code_words(layer.cols(), settings.bits)});
+  } else {
+    layer.get(part, Encoding::i8, {layer.rows(), layer.cols()});
+  }
   if (settings.group != 0 && layer.cols() % settings.group != 0)
     layer.refuse("weight_scale", fmt::format("has groups of {}, which do not divide {} columns",
                                              settings.group, layer.cols()));
@@ -76,12 +83,6 @@ LayerFrame read_frame(const CodedLayer& layer, const CompressedSettings& setting
     tables.scales = layer.floats("weight_scale", {layer.rows(), groups.count});
   }
   tables.zeros = read_zeros(layer, settings, groups.count);
-  if (packed) {
-    check_weight_shape(layer);
-    layer.get(part, Encoding::i32, {layer.rows(), code_words(layer.cols(), settings.bits)});
-  } else {
-    layer.get(part, Encoding::i8, {layer.rows(), layer.cols()});
-  }
   return layer_frame(settings.bits, settings.group, std::move(groups), std::move(tables));
 }
 

@@ -26,7 +26,7 @@ constexpr struct Row {
     {Encoding::q4_1, "Q4_1", {32, 20}},   {Encoding::q5_0, "Q5_0", {32, 22}},
     {Encoding::q5_1, "Q5_1", {32, 24}},   {Encoding::q8_0, "Q8_0", {32, 34}},
     {Encoding::q4_k, "Q4_K", {256, 144}}, {Encoding::q5_k, "Q5_K", {256, 176}},
-    {Encoding::q6_k, "Q6_K", {256, 210}},
+    {Encoding::q6_k, "Q6_K", {256, 210}}, {Encoding::coded, "codes", {1, 0}},
 };
 
 constexpr bool in_enum_order() {
@@ -39,6 +39,12 @@ static_assert(in_enum_order());
 const Row& row_of(Encoding encoding) { return kEncodings[size_t(encoding)]; }
 
 int64_t rows_of(const Shape& shape) { return shape.size() < 2 ? 1 : shape[0]; }
+
+void decode_codes(const EncodedTensor& tensor, int64_t first, int64_t count, MatrixView<float> out) {
+  const QuantizedTensor q = tensor.codes->read();
+  std::vector<uint8_t> codes(size_t(q.cols));
+  for (int64_t r = 0; r < count; ++r) dequantize_row(q, first + r, codes, out.row(r));
+}
 
 // Elements [first, first + count) of a tensor, on block boundaries, as f32.
 void decode_elements(const EncodedTensor& tensor, int64_t first, int64_t count, float* out) {
@@ -78,6 +84,10 @@ Tensor decode_tensor(const EncodedTensor& tensor) {
       return to_f32({plain_dtype(tensor.encoding), tensor.shape, tensor.data});
     });
   Tensor out(DType::f32, tensor.shape);
+  if (tensor.encoding == Encoding::coded) {
+    decode_codes(tensor, 0, out.rows(), out.matrix());
+    return out;
+  }
   decode_elements(tensor, 0, out.size(), out.f32());
   return out;
 }
@@ -87,6 +97,7 @@ void decode_rows(const EncodedTensor& tensor, int64_t first, int64_t count, Matr
   const int64_t cols = rows == 0 ? 0 : element_count(tensor.shape) / rows;
   EDGEQ_CHECK(first >= 0 && count >= 0 && first <= rows && count <= rows - first, "decode_rows stays inside");
   EDGEQ_CHECK(out.rows == count && out.cols == cols, "decode_rows gets a matrix of the rows' shape");
+  if (tensor.encoding == Encoding::coded) return decode_codes(tensor, first, count, out);
   for (int64_t r = 0; r < count; ++r) decode_elements(tensor, (first + r) * cols, cols, out.row(r));
 }
 

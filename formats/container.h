@@ -5,16 +5,19 @@
 
 #include <map>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "core/quantized_tensor.h"
 #include "core/tensor.h"
 
 namespace edgeq {
 
-// How a tensor's bytes are encoded: a plain element type or one of GGUF's block encodings (see
-// gguf_blocks.h).
+// How a tensor's bytes are encoded: a plain element type, one of GGUF's block encodings (see gguf_blocks.h),
+// or a weight whose codes lie in several tensors of the file (see coded_layer.h).
 enum class Encoding : uint8_t {
   f32,
   f16,
@@ -32,7 +35,8 @@ enum class Encoding : uint8_t {
   q8_0,
   q4_k,
   q5_k,
-  q6_k
+  q6_k,
+  coded,  // codes, scales and zero points in tensors of their own: EncodedTensor::codes
 };
 
 std::string_view encoding_name(Encoding encoding);  // "F32", "Q4_1", ...
@@ -45,12 +49,23 @@ struct BlockSize {
 };
 BlockSize block_size(Encoding encoding);
 
+// A weight that lies in several tensors, as seen by those who want the whole.
+class StoredCodes {
+ public:
+  virtual ~StoredCodes() = default;
+  // Its grid; nullopt when its groups are no grid that could be handed on.
+  virtual std::optional<QuantScheme> scheme() const = 0;
+  virtual QuantizedTensor read() const = 0;
+  virtual std::vector<std::span<const std::byte>> parts() const = 0;
+};
+
 struct EncodedTensor {
   std::string name;
   Encoding encoding = Encoding::f32;
   Shape shape;                      // outermost first (GGUF's order is reversed on reading)
   const std::byte* data = nullptr;  // into the mapped file, any alignment
   int64_t bytes = 0;
+  const StoredCodes* codes = nullptr;  // Encoding::coded, which has no data and bytes of its own
 };
 
 class TensorReader {
@@ -63,7 +78,7 @@ class TensorReader {
   virtual const EncodedTensor* find(std::string_view name) const = 0;
 };
 
-// Decodes any float encoding to f32. Throws Error (with the tensor's name) for integer types.
+// Decodes any float encoding, or codes, to f32. Throws Error (with the tensor's name) for integer types.
 Tensor decode_tensor(const EncodedTensor& tensor);
 // Rows [first, first + count) of a matrix only (embedding rows, blocks of a huge table). out: [count, cols].
 void decode_rows(const EncodedTensor& tensor, int64_t first, int64_t count, MatrixView<float> out);

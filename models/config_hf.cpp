@@ -253,10 +253,6 @@ LayerShape read_layer_shape(const Architecture& architecture, const Fields& top,
 }
 
 void refuse_what_changes_results(const Fields& top) {
-  if (top.find("quantization_config") != nullptr)
-    throw Error(
-        "the checkpoint is already quantized (quantization_config is present); expected float weights")
-        .set_hint("use the float checkpoint that it was made from");
   const std::string activation = top.text("hidden_act").value_or("silu");
   if (activation != "silu" && activation != "swish") throw top.wrong("hidden_act", "\"silu\"");
 }

@@ -18,7 +18,9 @@
 #include "formats/gguf.h"
 #include "formats/gguf_blocks.h"
 #include "formats/safetensors.h"
+#include "models/coded_folder.h"
 #include "models/names.h"
+#include "models/quantization_config.h"
 #include "models/rotary_rows.h"
 #include "models/sites.h"
 
@@ -93,11 +95,10 @@ class FileCheckpoint final : public Checkpoint {
   }
 
   bool has(std::string_view name) const override { return entries_.contains(name); }
-  std::string encoding(std::string_view name) const override {
-    return std::string(encoding_name(entry(name).tensor->encoding));
-  }
+  std::string encoding(std::string_view name) const override;
   std::optional<QuantScheme> scheme(std::string_view name) const override {
-    return block_scheme(entry(name).tensor->encoding);
+    const EncodedTensor& stored = *entry(name).tensor;
+    return stored.codes != nullptr ? stored.codes->scheme() : block_scheme(stored.encoding);
   }
   std::optional<QuantizedTensor> codes(std::string_view name) const override;
   Tensor load(std::string_view name) const override;
@@ -139,7 +140,10 @@ void FileCheckpoint::settle_tied_head() {
   const EncodedTensor* head = reader_->find(checkpoint_name("head", naming_));
   const EncodedTensor* table = reader_->find(checkpoint_name("embedding", naming_));
   if (!config_.tied_head || head == nullptr || table == nullptr) return;
-  const bool comparable = head->shape.size() == 2 && is_float(head->encoding) && is_float(table->encoding);
+  const auto comparable_one = [](const EncodedTensor& t) {
+    return t.shape.size() == 2 && is_float(t.encoding) && t.codes == nullptr;
+  };
+  const bool comparable = comparable_one(*head) && comparable_one(*table);
   config_.tied_head = comparable && equal_values(*head, *table);
 }
 
@@ -187,13 +191,26 @@ const Entry& FileCheckpoint::entry(std::string_view name) const {
   return found->second;
 }
 
+std::string FileCheckpoint::encoding(std::string_view name) const {
+  const EncodedTensor& stored = *entry(name).tensor;
+  const auto codes = stored.codes != nullptr ? stored.codes->scheme() : std::nullopt;
+  return codes ? scheme_text(*codes) : std::string(encoding_name(stored.encoding));
+}
+
+// Where the bytes of a tensor lie.
+std::vector<std::span<const std::byte>> parts_of(const EncodedTensor& tensor) {
+  if (tensor.codes != nullptr) return tensor.codes->parts();
+  return {{tensor.data, size_t(tensor.bytes)}};
+}
+
 // The pages of a tensor that was just copied out are not needed again soon: memory stays one block's.
 void FileCheckpoint::release(const EncodedTensor& tensor) const {
   for (const auto& file : files_) {
     const auto bytes = file->bytes();
     const auto at = std::less<>();
-    if (!at(tensor.data, bytes.data()) && at(tensor.data, bytes.data() + bytes.size()))
-      file->dont_need({tensor.data, size_t(tensor.bytes)});
+    for (const auto& part : parts_of(tensor))
+      if (!at(part.data(), bytes.data()) && at(part.data(), bytes.data() + bytes.size()))
+        file->dont_need(part);
   }
 }
 
@@ -234,8 +251,8 @@ Tensor FileCheckpoint::load_rows(std::string_view name, int64_t first, int64_t c
 std::optional<QuantizedTensor> FileCheckpoint::codes(std::string_view name) const {
   const Entry& source = entry(name);
   const EncodedTensor& stored = *source.tensor;
-  if (stored.shape.size() != 2 || !block_scheme(stored.encoding)) return std::nullopt;
-  QuantizedTensor codes = quantized_from_blocks(stored);
+  if (stored.shape.size() != 2 || !scheme(name)) return std::nullopt;
+  QuantizedTensor codes = stored.codes != nullptr ? stored.codes->read() : quantized_from_blocks(stored);
   release(stored);
   with_context(path_, [&] { check_finite_scales(codes, stored.name); });
   return to_half_split(std::move(codes), source.interleaved_head_dim);
@@ -248,7 +265,7 @@ std::string FileCheckpoint::compute_hash() const {
     check_interrupt();
     const EncodedTensor& tensor = *source.tensor;
     hasher.add(fmt::format("\n{} {} {}\n", name, shape_text(tensor.shape), encoding_name(tensor.encoding)));
-    hasher.add(std::span(tensor.data, size_t(tensor.bytes)));
+    for (const auto& part : parts_of(tensor)) hasher.add(part);
     release(tensor);
   }
   return hasher.digest();
@@ -276,6 +293,19 @@ bool is_pickle(const fs::path& path) {
           ".save_pretrained(folder)");
 }
 
+// In config.json, or in the file of its own that older tools wrote.
+std::optional<QuantizationConfig> find_quantization_config(const fs::path& folder) {
+  const std::string config_path = (folder / "config.json").string();
+  auto found = with_context(config_path, [&] { return quantization_config_of(read_text(config_path)); });
+  for (const char* name : {"quantize_config.json", "quant_config.json"}) {
+    const fs::path path = folder / name;
+    std::error_code ignored;
+    if (!found && fs::exists(path, ignored))
+      found = with_context(path.string(), [&] { return QuantizationConfig(read_text(path)); });
+  }
+  return found;
+}
+
 std::unique_ptr<Checkpoint> open_folder(const std::string& path) {
   const fs::path folder(path);
   std::error_code ignored;
@@ -287,9 +317,12 @@ std::unique_ptr<Checkpoint> open_folder(const std::string& path) {
       if (is_pickle(item.path())) refuse_pickle(item.path().string());
   const std::string config_path = (folder / "config.json").string();
   ModelConfig config = with_context(config_path, [&] { return parse_hf_config(read_text(config_path)); });
-  auto reader = std::make_unique<SafetensorsFolder>(path);
+  auto tensors = std::make_unique<SafetensorsFolder>(path);
   std::vector<std::shared_ptr<const MappedFile>> files;
-  for (const SafetensorsFile& shard : reader->shards()) files.push_back(shard.file());
+  for (const SafetensorsFile& shard : tensors->shards()) files.push_back(shard.file());
+  std::unique_ptr<TensorReader> reader = std::move(tensors);
+  if (const auto quantization = find_quantization_config(folder))
+    with_context(path, [&] { reader = open_coded_folder(std::move(reader), *quantization); });
   const auto tokenizer = [](const FileCheckpoint& checkpoint) {
     return Tokenizer::from_folder(checkpoint.path());
   };

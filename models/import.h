@@ -42,10 +42,11 @@ class Checkpoint {
   virtual std::string encoding(std::string_view name) const = 0;
 };
 
-// A Hugging Face folder or a .gguf file. Checks that every tensor the config calls for is present with the
-// right shape before it returns, and that there is no tensor that the config does not call for; messages name
-// the file and the tensor. Pickled checkpoints (.bin, .pt) are refused with a hint. A tied folder that also
-// stores a head is tied when head and table are equal, and untied when they differ (as in transformers).
+// A Hugging Face folder, quantized by GPTQ, AWQ or compressed-tensors or not, or a .gguf file. Checks that
+// every tensor the config calls for is present with the right shape before it returns, and that there is no
+// tensor that the config does not call for; messages name the file and the tensor. Pickled checkpoints (.bin,
+// .pt) are refused with a hint. A tied folder that also stores a head is tied when head and table are equal,
+// and untied when they differ (as in transformers).
 std::unique_ptr<Checkpoint> open_checkpoint(const std::string& path);
 
 // The blocks and ends of a checkpoint in the compressor's form.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes the named seeds of corpus/config and corpus/packed: small valid files and hostile ones. Files with other names in those
+"""Writes the named seeds of corpus/config, corpus/packed and corpus/coded: small valid files and hostile ones. Files with other names in those
 folders were found by fuzzing. The packed seeds carry no valid checksum: the fuzzer opens them with and without verifying.
 
     python tests/fuzz/make_model_seeds.py
@@ -110,6 +110,46 @@ def all_packed():
     put("not-packed", safetensors({"w": tensor("U8", [4], 0, 4)}, b"1234"))
 
 
+def coded(config, parts):
+    """A quantization_config and a file that holds one layer."""
+    header, data = {}, b""
+    for name, (dtype, shape, content) in parts.items():
+        header["model.layers.0.mlp.up_proj." + name] = tensor(dtype, shape, len(data), len(data) + len(content))
+        data += content
+    return json.dumps(config).encode() + b"\0" + safetensors(header, data)
+
+
+def all_coded():
+    put = lambda name, content: write("coded", name, content)
+    # 8 rows, 16 columns in groups of 8.
+    codes, halves, shape = bytes(range(64)), struct.pack("<16e", *range(16)), struct.pack("<2q", 8, 16)
+    g_idx = struct.pack("<16i", *(i // 8 for i in range(16)))
+    gptq = {"qweight": ("I32", [2, 8], codes), "qzeros": ("I32", [2, 1], b"\x77" * 8), "scales": ("F16", [2, 8], halves),
+            "g_idx": ("I32", [16], g_idx)}
+    config = {"quant_method": "gptq", "bits": 4, "group_size": 8, "sym": True, "dynamic": {"-:.*q_proj": {}, "+:.*up": {"bits": 4}}}
+    put("gptq", coded(config, gptq))
+    put("gptq-v2-asym", coded({**config, "sym": False, "checkpoint_format": "gptq_v2"}, gptq))
+    put("gptq-3-bit", coded({**config, "bits": 3}, {**gptq, "qweight": ("I32", [2, 8], codes)}))
+    put("gptq-act", coded(config, {**gptq, "g_idx": ("I32", [16], g_idx[::-1].replace(b"\0\0\0\0\0\0\0\1", b"\1" + bytes(7)))}))
+    put("gptq-g-idx-negative", coded(config, {**gptq, "g_idx": ("I32", [16], b"\xff" * 64)}))
+    put("gptq-bits-none", coded({"bits": 0}, gptq))
+    put("gptq-empty-and-huge", coded(config, {"qweight": ("I32", [0, 2**61], b""), "scales": ("F16", [0, 2**61], b"")}))
+    put("gptq-expression", coded({**config, "dynamic": {"-:(a*)*b": {}}}, gptq))
+    awq = {"qweight": ("I32", [16, 1], codes), "qzeros": ("I32", [2, 1], bytes(8)), "scales": ("F16", [2, 8], halves)}
+    put("awq", coded({"quant_method": "awq", "bits": 4, "group_size": 8, "version": "gemm"}, awq))
+    packed_parts = {"weight_packed": ("I32", [8, 2], codes), "weight_scale": ("F16", [8, 2], halves),
+                    "weight_shape": ("I64", [2], shape), "weight_zero_point": ("I32", [1, 2], bytes(8))}
+    group = lambda **weights: {"quant_method": "compressed-tensors", "format": "pack-quantized", "ignore": ["lm_head", "re:.*q_proj"],
+                               "config_groups": {"group_0": {"targets": ["Linear", "re:.*up_proj$"], "weights": weights}}}
+    put("packed", coded(group(num_bits=4, group_size=8, symmetric=False), packed_parts))
+    put("packed-shape-huge", coded(group(num_bits=4, group_size=1), {**packed_parts,
+        "weight_shape": ("I64", [2], struct.pack("<2q", 1, 2**31 - 1))}))
+    int8 = group(num_bits=8, strategy="channel")
+    int8["format"] = "int-quantized"
+    put("int", coded(int8, {"weight": ("I8", [8, 8], codes), "weight_scale": ("F32", [8, 1], codes[:32])}))
+
+
 if __name__ == "__main__":
     all_configs()
     all_packed()
+    all_coded()

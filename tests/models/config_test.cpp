@@ -132,7 +132,6 @@ TEST(HfConfig, RefusesWhatWouldChangeResults) {
               AllOf(HasSubstr("\"yarn\""), HasSubstr("linear or llama3")));
   EXPECT_THAT(llama_error(R"("hidden_act": "gelu")"), AllOf(HasSubstr("gelu"), HasSubstr("silu")));
   EXPECT_THAT(llama_error(R"("partial_rotary_factor": 0.5)"), HasSubstr("partial_rotary_factor is 0.5"));
-  EXPECT_THAT(llama_error(R"("quantization_config": {"bits": 4})"), HasSubstr("already quantized"));
   EXPECT_THAT(llama_error(R"("rope_parameters": {"full_attention": {"rope_theta": 1e4}})"),
               HasSubstr("one set of parameters"));
 }
