@@ -32,6 +32,14 @@ void require_finite(const Tensor& values, const char* what, int64_t tokens) {
   }
 }
 
+// Tiles of a matrix that fill it, from its upper left corner on.
+std::vector<std::pair<int64_t, int64_t>> tiles_of(int64_t rows, int64_t cols) {
+  std::vector<std::pair<int64_t, int64_t>> tiles;
+  for (int64_t i = 0; i < rows; i += kTile)
+    for (int64_t j = 0; j < cols; j += kTile) tiles.emplace_back(i, j);
+  return tiles;
+}
+
 }  // namespace
 
 StatsAccumulator::StatsAccumulator(int64_t width, unsigned needs)
@@ -65,10 +73,8 @@ void StatsAccumulator::add_moments(std::span<const MatrixView<const float>> wind
 }
 
 void StatsAccumulator::add_products(std::span<const MatrixView<const float>> windows) {
-  const int64_t across = (width_ + kTile - 1) / kTile;
-  std::vector<std::pair<int64_t, int64_t>> tiles;
-  for (int64_t i = 0; i < across; ++i)
-    for (int64_t j = i; j < across; ++j) tiles.emplace_back(i * kTile, j * kTile);
+  auto tiles = tiles_of(width_, width_);
+  std::erase_if(tiles, [](const auto& tile) { return tile.second < tile.first; });
 
   const OneBlasThread one_blas_thread;
   parallel_for(int64_t(tiles.size()), [&](int64_t t) {
@@ -107,6 +113,38 @@ InputStats StatsAccumulator::finish() {
     for (int64_t j = i; j < width_; ++j) h(i, j) = h(j, i) = float(double(h(i, j)) * scale);
   require_finite(stats.hessian, "second moment", tokens_);
   return stats;
+}
+
+Tensor cross_moment(std::span<const MatrixView<const float>> a, std::span<const MatrixView<const float>> b,
+                    std::span<const MatrixView<const float>> x) {
+  EDGEQ_CHECK(a.size() == x.size() && b.size() == x.size(), "every window is there three times");
+  int64_t tokens = 0;
+  for (const auto& window : x) tokens += window.rows;
+  if (tokens == 0) throw Error("calibration saw no tokens; expected at least one window");
+  const int64_t rows = a.front().cols, cols = x.front().cols;
+  Tensor moment(DType::f32, {rows, cols});
+  const auto tiles = tiles_of(rows, cols);
+  const OneBlasThread one_blas_thread;
+  parallel_for(int64_t(tiles.size()), [&](int64_t t) {
+    const auto [top, left] = tiles[size_t(t)];
+    const int64_t height = std::min(kTile, rows - top), width = std::min(kTile, cols - left);
+    float* tile = moment.f32() + top * cols + left;
+    std::vector<float> difference;
+    for (size_t w = 0; w < x.size(); ++w) {
+      EDGEQ_CHECK(a[w].rows == x[w].rows && b[w].rows == x[w].rows, "windows that belong together");
+      difference.resize(size_t(x[w].rows * height));
+      for (int64_t r = 0; r < x[w].rows; ++r)
+        for (int64_t i = 0; i < height; ++i)
+          difference[size_t(r * height + i)] = a[w](r, top + i) - b[w](r, top + i);
+      cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, int(height), int(width), int(x[w].rows), 1,
+                  difference.data(), int(height), x[w].data + left, int(x[w].stride), 1, tile, int(cols));
+    }
+    for (int64_t r = 0; r < height; ++r)
+      for (int64_t c = 0; c < width; ++c)
+        tile[r * cols + c] = float(double(tile[r * cols + c]) / double(tokens));
+  });
+  require_finite(moment, "cross moment", tokens);
+  return moment;
 }
 
 }  // namespace edgeq

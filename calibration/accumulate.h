@@ -36,4 +36,10 @@ class StatsAccumulator {
   Tensor products_;                         // upper tiles of sum x x^T [d, d], or empty
 };
 
+// mean over all rows of (a - b) x^T: [width of a, width of x]. Windows belong together, each [tokens, width].
+// The sums are taken in the order of the windows, whatever the number of threads. Throws Error when there are
+// no rows or the result is not finite (it names the column of x).
+Tensor cross_moment(std::span<const MatrixView<const float>> a, std::span<const MatrixView<const float>> b,
+                    std::span<const MatrixView<const float>> x);
+
 }  // namespace edgeq

@@ -12,4 +12,9 @@ namespace edgeq {
 // Statistics of `state.input` of all states, in order. Throws Error when there are none.
 InputStats stage_stats(std::span<const State> states, unsigned needs);
 
+// The moments of (float model's value - value of `states`) with `state.input`, on the same windows: of what
+// the stage reads, and of the residual stream that its outputs may be added to.
+Tensor input_cross_moment(std::span<const State> reference, std::span<const State> states);
+Tensor hidden_cross_moment(std::span<const State> reference, std::span<const State> states);
+
 }  // namespace edgeq

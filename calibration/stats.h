@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What calibration knows about the input of a stage: the rows x_1..x_N that its sites read over all windows.
+// When the float model walks beside the compressed one, x is what the compressed predecessors produce, and
+// the cross moments say how far that is from the float model's own input X and residual stream R.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +15,7 @@ enum Need : unsigned {
   kNeedNothing = 0,
   kNeedMoments = 1u << 0,  // abs_max, mean, square_mean: cheap, collected in every walk
   kNeedHessian = 1u << 1,
+  kNeedCross = 1u << 2,  // cross and residual: needs the float model's walk beside the compressed one's
 };
 
 struct InputStats {
@@ -21,6 +24,8 @@ struct InputStats {
   Tensor mean;         // [d] mean x_j
   Tensor square_mean;  // [d] mean x_j^2
   Tensor hessian;      // [d, d] mean x x^T (symmetric, undamped), or empty when not needed
+  Tensor cross;        // [d, d] mean (X - x) x^T, or empty with one stream
+  Tensor residual;     // [out, d] mean (R - r) x^T for sites that add to the residual stream r, else empty
 
   int64_t width() const { return abs_max.size(); }
 };

@@ -20,6 +20,8 @@ struct SiteReport {
   double relative_error =
       0;                    // at the outputs (output_error.h), or of the weights when nothing was calibrated
   bool calibrated = false;  // relative_error is at the outputs
+  double correction = 0;    // what making up for compressed predecessors changed at the outputs, relative;
+                            // relative_error is then against the corrected weight
   int64_t tokens = 0;       // rows of input that calibration saw
   double damping = 0;
   int damping_raises = 0;

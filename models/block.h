@@ -20,7 +20,8 @@ struct Site {
 // Sites that read one and the same input. Stages of a decoder block, in order: qkv, o, gate_up, down.
 struct Stage {
   std::string name;
-  std::vector<int> sites;  // indices into Block::sites
+  std::vector<int> sites;       // indices into Block::sites
+  bool adds_to_hidden = false;  // what its sites give is added to the residual stream as it is
 };
 
 struct NamedTensor {

@@ -377,7 +377,10 @@ Block load_block(const Checkpoint& checkpoint, int block) {
   result.index = block;
   for (const SiteShape& site : layer_sites(checkpoint.config(), block))
     result.sites.push_back(load_site(checkpoint, site));
-  result.stages = {{"qkv", {0, 1, 2}}, {"o", {3}}, {"gate_up", {4, 5}}, {"down", {6}}};
+  result.stages = {{"qkv", {0, 1, 2}},
+                   {"o", {3}, /*adds_to_hidden=*/true},
+                   {"gate_up", {4, 5}},
+                   {"down", {6}, /*adds_to_hidden=*/true}};
   for (const VectorShape& norm : layer_norms(checkpoint.config(), block))
     result.others.push_back({norm.name, checkpoint.load(norm.name)});
   return result;

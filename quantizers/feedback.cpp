@@ -15,17 +15,13 @@ namespace {
 
 constexpr double kSmallestRaise = 1e-6, kLargestDamping = 10;
 
-// The lower triangle of H' with rows and columns in reverse rounding order. With J the reversal, J H' J = L
-// L^T gives H'^-1 = (J L^-1 J)^T (J L^-1 J), and J L^-1 J is the upper triangular U: no inverse of H' is
-// formed.
-void fill_reversed(MatrixView<const float> hessian, const std::vector<int64_t>& order, double shift,
-                   MatrixView<double> out) {
-  const int64_t d = out.rows;
+void fill_lower(MatrixView<const float> hessian, std::span<const int64_t> order, double shift,
+                MatrixView<double> out) {
   parallel_for(
-      d,
+      out.rows,
       [&](int64_t i) {
-        const float* row = hessian.row(order[size_t(d - 1 - i)]);
-        for (int64_t j = 0; j <= i; ++j) out(i, j) = double(row[order[size_t(d - 1 - j)]]);
+        const float* row = hessian.row(order[size_t(i)]);
+        for (int64_t j = 0; j <= i; ++j) out(i, j) = double(row[order[size_t(j)]]);
         out(i, i) += shift;
       },
       16);
@@ -45,6 +41,27 @@ Tensor reversed_to_upper(MatrixView<const double> lower) {
 }
 
 }  // namespace
+
+DampedFactor factor_damped(MatrixView<const float> hessian, std::span<const int64_t> order, double damping) {
+  const int64_t d = hessian.rows;
+  EDGEQ_CHECK(hessian.cols == d && int64_t(order.size()) == d, "a square Hessian and all its columns");
+  double mean = 0;
+  for (int64_t j = 0; j < d; ++j) mean += double(hessian(j, j)) / double(d);
+  if (mean == 0) mean = 1;  // every column is dead: any positive diagonal serves
+
+  DampedFactor factor{.lower = std::vector<double>(size_t(d * d)), .damping = damping};
+  const MatrixView<double> work(factor.lower.data(), d, d);
+  for (;;) {
+    factor.shift = factor.damping * mean;
+    fill_lower(hessian, order, factor.shift, work);
+    if (cholesky(work)) return factor;
+    if (factor.damping >= kLargestDamping)
+      throw Error(fmt::format("the second moment of the inputs is not positive definite even with damping {}",
+                              factor.damping));
+    factor.damping = std::clamp(factor.damping * 10, kSmallestRaise, kLargestDamping);
+    ++factor.raises;
+  }
+}
 
 std::vector<int64_t> column_order(MatrixView<const float> hessian, int64_t group, ColumnOrder order) {
   const int64_t d = hessian.cols;
@@ -67,35 +84,22 @@ std::vector<int64_t> column_order(MatrixView<const float> hessian, int64_t group
   return ordered;
 }
 
+// With J the reversal of the rounding order, J H' J = L L^T gives H'^-1 = (J L^-1 J)^T (J L^-1 J), and J L^-1
+// J is the upper triangular U: no inverse of H' is formed.
 Feedback make_feedback(MatrixView<const float> hessian, int64_t group, ColumnOrder order, double damping) {
   const int64_t d = hessian.rows;
   EDGEQ_CHECK(hessian.cols == d && d % group == 0, "a square Hessian in whole groups");
   Feedback f;
   f.order = column_order(hessian, group, order);
-  f.damping = damping;
-
-  double mean = 0;
-  for (int64_t j = 0; j < d; ++j) {
-    f.dead.push_back(hessian(j, j) == 0);
-    mean += double(hessian(j, j)) / double(d);
-  }
-  if (mean == 0) mean = 1;  // every column is dead: any positive diagonal serves
-
-  std::vector<double> storage(size_t(d * d));
-  const MatrixView<double> work(storage.data(), d, d);
-  for (;;) {
-    fill_reversed(hessian, f.order, f.damping * mean, work);
-    if (cholesky(work)) break;
-    if (f.damping >= kLargestDamping)
-      throw Error(fmt::format("the second moment of the inputs is not positive definite even with damping {}",
-                              f.damping));
-    f.damping = std::clamp(f.damping * 10, kSmallestRaise, kLargestDamping);
-    ++f.damping_raises;
-  }
+  const std::vector<int64_t> reversed(f.order.rbegin(), f.order.rend());
+  DampedFactor factor = factor_damped(hessian, reversed, damping);
+  f.damping = factor.damping;
+  f.damping_raises = factor.raises;
+  const MatrixView<double> work(factor.lower.data(), d, d);
   invert_lower(work);
   f.upper = reversed_to_upper(work);
-  for (int64_t column : f.order)
-    f.diagonal.push_back(float(double(hessian(column, column)) + f.damping * mean));
+  for (int64_t column : f.order) f.diagonal.push_back(float(double(hessian(column, column)) + factor.shift));
+  for (int64_t j = 0; j < d; ++j) f.dead.push_back(hessian(j, j) == 0);
   return f;
 }
 

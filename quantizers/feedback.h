@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "core/tensor.h"
@@ -29,11 +30,23 @@ struct Feedback {
   int damping_raises = 0;
 };
 
+// H' = H + damping * mean(diag H) * I, rows and columns in some order, factored.
+struct DampedFactor {
+  std::vector<double> lower;  // L [d, d] with H' = L L^T; what lies above the diagonal means nothing
+  double shift = 0;           // what was added to the diagonal
+  double damping = 0;         // as used
+  int raises = 0;
+};
+
+// hessian [d, d] symmetric; order[k] = its row and column that come k-th. When H' cannot be factored,
+// `damping` is raised tenfold until it can. Throws Error when even 10 times the mean diagonal does not help
+// (then H is not a second moment).
+DampedFactor factor_damped(MatrixView<const float> hessian, std::span<const int64_t> order, double damping);
+
 // columns [d, d] -> order; `group` divides d.
 std::vector<int64_t> column_order(MatrixView<const float> hessian, int64_t group, ColumnOrder order);
 
-// hessian [d, d] symmetric. When H' cannot be factored, `damping` is raised tenfold until it can. Throws
-// Error when even 10 times the mean diagonal does not help (then H is not a second moment).
+// hessian [d, d] symmetric; damping as in factor_damped.
 Feedback make_feedback(MatrixView<const float> hessian, int64_t group, ColumnOrder order, double damping);
 
 }  // namespace edgeq

@@ -20,28 +20,24 @@ unsigned stage_needs(const Plan& plan, const Block& block, const Stage& stage) {
   return plan.needs(names);
 }
 
-// Where the statistics of a stage come from: the walking windows, a cache, or nowhere.
-class Statistics {
- public:
-  Statistics(const CompressInputs& in)
-      : in_(in), walks_(in.plan.needs_statistics() && in.statistics == nullptr) {}
-  bool walks() const { return walks_; }
+std::string layer_part(int block) { return fmt::format("layers.{}", block); }
 
-  InputStats of(const std::string& name, int64_t width, unsigned needs, const Walk* walk) const {
-    if (walk != nullptr) return walk->stats(needs);
-    if (in_.statistics == nullptr) return unit_stats(width, needs);
-    const auto found = in_.statistics->find(name);
-    if (found == in_.statistics->end() || found->second.width() != width)
-      throw Error(fmt::format("the statistics have no input {} of width {}", name, width));
-    if ((needs & kNeedHessian) && found->second.hessian.empty())
-      throw Error(fmt::format("the statistics of {} hold no Hessian", name));
-    return found->second;
-  }
+// What is known of an input without a walk: what a cache says, or nothing.
+InputStats stats_without_walk(const CompressInputs& in, const std::string& name, int64_t width,
+                              unsigned needs) {
+  if (in.statistics == nullptr) return unit_stats(width, needs);
+  const auto found = in.statistics->find(name);
+  if (found == in.statistics->end() || found->second.width() != width)
+    throw Error(fmt::format("the statistics have no input {} of width {}", name, width));
+  if ((needs & kNeedHessian) && found->second.hessian.empty())
+    throw Error(fmt::format("the statistics of {} hold no Hessian", name));
+  if (needs & kNeedCross)
+    throw Error(
+        fmt::format("the statistics of {} are of the float model alone; a correction needs both", name));
+  return found->second;
+}
 
- private:
-  const CompressInputs& in_;
-  bool walks_;
-};
+bool walks(const CompressInputs& in) { return in.plan.needs_statistics() && in.statistics == nullptr; }
 
 // A part that is in the journal is put back; otherwise `make` computes it and it is committed.
 template <class Make>
@@ -52,27 +48,26 @@ PartResult once(Journal& journal, const std::string& part, Make&& make) {
   return result;
 }
 
-// The table is compressed before the walk starts, so that the walk reads what will ship. A tied table is also
-// the head, a matrix product: its inputs are the float model's final hidden states.
-void compress_table(const CompressInputs& in, const Statistics& statistics, Ends& ends, Journal& journal,
-                    const Progress& progress) {
+// A tied table is also the head, a matrix product: its inputs are the float model's final hidden states.
+InputStats final_stats(const CompressInputs& in, const Ends& ends, unsigned needs, const Progress& progress) {
+  const int blocks = int(in.plan.config.layers.size());
+  Walk walk(in.model, in.windows, ends);
+  for (int b = 0; b < blocks; ++b) {
+    walk.pass(in.model.load(b));
+    report_progress(progress, "walk to the head", b + 1, blocks);
+  }
+  walk.finish(ends);
+  return walk.stats(needs);
+}
+
+// The table is compressed before the walk starts, so that the walk reads what will ship.
+void compress_table(const CompressInputs& in, Ends& ends, Journal& journal, const Progress& progress) {
   const SitePlan& plan = in.plan.site("embedding");
-  const unsigned needs = in.plan.needs(std::vector<std::string>{"embedding"});
   const PartResult done = once(journal, "embedding", [&] {
-    InputStats stats = unit_stats(plan.cols, needs);
-    if (ends.head.weight.empty() && needs != kNeedNothing) {
-      if (statistics.walks()) {
-        Walk walk(in.model, in.windows, ends);
-        for (int b = 0; b < int(in.plan.config.layers.size()); ++b) {
-          walk.pass(in.model.load(b));
-          report_progress(progress, "walk to the head", b + 1, int64_t(in.plan.config.layers.size()));
-        }
-        walk.finish(ends);
-        stats = walk.stats(needs);
-      } else {
-        stats = statistics.of("head", plan.cols, needs, nullptr);
-      }
-    }
+    const bool is_head = ends.head.weight.empty() && plan.needs() != kNeedNothing;
+    const InputStats stats = !is_head    ? unit_stats(plan.cols, plan.needs())
+                             : walks(in) ? final_stats(in, ends, plan.needs(), progress)
+                                         : stats_without_walk(in, "head", plan.cols, plan.needs());
     PartResult result{.part = "embedding"};
     result.sites.push_back(compress_site(plan, ends.embedding, stats));
     result.vectors.push_back(ends.norm);
@@ -81,23 +76,25 @@ void compress_table(const CompressInputs& in, const Statistics& statistics, Ends
   restore_site(done.site("embedding"), ends.embedding);
 }
 
-void compress_block(const CompressInputs& in, const Statistics& statistics, Block& block, Walk* walk,
-                    Journal& journal) {
-  PartResult result{.part = fmt::format("layers.{}", block.index), .vectors = block.others};
-  if (walk != nullptr) walk->enter(block);
+// Leaves in `block` what the codes mean, stage by stage: each stage reads what the compressed ones before it
+// give.
+PartResult compress_block(const CompressInputs& in, const Block& original, Block& block, Streams* streams) {
+  PartResult result{.part = layer_part(block.index), .vectors = block.others};
+  if (streams != nullptr) streams->enter(original, block);
   for (int s = 0; s < int(block.stages.size()); ++s) {
     const Stage& stage = block.stages[size_t(s)];
-    const InputStats stats =
-        statistics.of(stage_name(block, s), block.sites[size_t(stage.sites[0])].weight.cols(),
-                      stage_needs(in.plan, block, stage), walk);
+    const unsigned needs = stage_needs(in.plan, block, stage);
+    const int64_t width = block.sites[size_t(stage.sites[0])].weight.cols();
+    const InputStats stats = streams != nullptr ? streams->stats(needs, stage.adds_to_hidden)
+                                                : stats_without_walk(in, stage_name(block, s), width, needs);
     for (int i : stage.sites) {
       check_interrupt();
       Site& site = block.sites[size_t(i)];
       result.sites.push_back(compress_site(in.plan.site(site.name), site, stats));
     }
-    if (walk != nullptr) walk->step(block, s);
+    if (streams != nullptr) streams->step(original, block, s);
   }
-  journal.commit(result);
+  return result;
 }
 
 void restore_block(const PartResult& done, Block& block) {
@@ -107,29 +104,33 @@ void restore_block(const PartResult& done, Block& block) {
 }  // namespace
 
 void compress(const CompressInputs& in, Journal& journal, const Progress& progress) {
-  const Statistics statistics(in);
   const int blocks = int(in.plan.config.layers.size());
   Ends ends = in.model.ends();
-  compress_table(in, statistics, ends, journal, progress);
-  std::unique_ptr<Walk> walk;
-  if (statistics.walks()) walk = std::make_unique<Walk>(in.model, in.windows, ends);
+  compress_table(in, ends, journal, progress);
+  std::unique_ptr<Streams> streams;
+  if (walks(in)) {
+    const auto count = in.plan.needs_two_streams() ? Streams::Count::two : Streams::Count::one;
+    streams = std::make_unique<Streams>(in.model, in.windows, ends, count);
+  }
   for (int b = 0; b < blocks; ++b) {
     check_interrupt();
-    Block block = in.model.load(b);
-    if (const std::string part = fmt::format("layers.{}", b); !journal.has(part)) {
-      compress_block(in, statistics, block, walk.get(), journal);
-    } else if (walk != nullptr) {
-      restore_block(journal.load(part), block);
-      walk->pass(block);
+    const Block original = in.model.load(b);
+    Block block = original;
+    if (!journal.has(layer_part(b))) {
+      journal.commit(compress_block(in, original, block, streams.get()));
+    } else if (streams != nullptr) {
+      restore_block(journal.load(layer_part(b)), block);
+      streams->pass(original, block);
     }
     report_progress(progress, "quantize", b + 1, blocks);
   }
   if (ends.head.weight.empty() || journal.has("head")) return;
-  if (walk != nullptr) walk->finish(ends);
-  const unsigned needs = in.plan.needs(std::vector<std::string>{"head"});
-  const InputStats stats = statistics.of("head", ends.head.weight.cols(), needs, walk.get());
+  if (streams != nullptr) streams->finish(ends);
+  const SitePlan& head = in.plan.site("head");
+  const InputStats stats = streams != nullptr ? streams->stats(head.needs(), /*adds_to_hidden=*/false)
+                                              : stats_without_walk(in, "head", head.cols, head.needs());
   PartResult result{.part = "head"};
-  result.sites.push_back(compress_site(in.plan.site("head"), ends.head, stats));
+  result.sites.push_back(compress_site(head, ends.head, stats));
   journal.commit(result);
 }
 

@@ -19,8 +19,9 @@ struct CompressInputs {
 };
 
 // Compresses what the journal does not hold yet. Statistics of a stage are those of inputs that the already
-// compressed part of the model produces (or the cached ones of the float model). Deterministic: the same
-// bytes for any number of threads, and whether or not the run was interrupted.
+// compressed part of the model produces (or the cached ones of the float model); where a site is corrected
+// for what its predecessors lost, the float model walks beside it. Deterministic: the same bytes for any
+// number of threads, and whether or not the run was interrupted.
 void compress(const CompressInputs& in, Journal& journal, const Progress& progress);
 
 // Statistics of every stage of the float model in one walk, named "layers.<n>.<stage>" and "head": what

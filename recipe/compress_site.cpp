@@ -24,20 +24,26 @@ SiteResult compress_site(const SitePlan& plan, Site& site, const InputStats& sta
         .name = site.name, .method = plan.method, .rows = plan.rows, .cols = plan.cols, .bytes = plan.bytes};
     report.tokens = stats.tokens;
     report.calibrated = stats.tokens > 0;
-    const Tensor original = site.weight;
+    Tensor target = site.weight;
     if (plan.keep) {
       report.scheme = dtype_name(*plan.keep);
       result.kept = from_f32(site.weight, *plan.keep);
     } else {
       report.scheme = scheme_text(plan.scheme);
-      QuantizeResult quantized = plan.quantizer->quantize(site.weight.matrix(), stats);
+      if (plan.correction) {
+        CorrectedWeight corrected = correct_weight(site.weight.matrix(), stats, *plan.correction);
+        report.damping_raises = corrected.damping_raises;
+        target = std::move(corrected.target);
+        report.correction = output_error(site.weight.matrix(), target.matrix(), stats).relative;
+      }
+      QuantizeResult quantized = plan.quantizer->quantize(target.matrix(), stats);
       report.damping = quantized.notes.damping;
-      report.damping_raises = quantized.notes.damping_raises;
+      report.damping_raises += quantized.notes.damping_raises;
       report.dead_columns = quantized.notes.dead_columns;
       result.quantized = std::move(quantized.weight);
     }
     restore_site(result, site);
-    report.relative_error = output_error(original.matrix(), site.weight.matrix(), stats).relative;
+    report.relative_error = output_error(target.matrix(), site.weight.matrix(), stats).relative;
     return result;
   });
 }

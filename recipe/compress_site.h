@@ -8,8 +8,8 @@
 
 namespace edgeq {
 
-// Quantizes (or keeps) one site and leaves in `site.weight` what its codes mean, so that everything after it
-// sees what ships.
+// Corrects and quantizes (or keeps) one site and leaves in `site.weight` what its codes mean, so that
+// everything after it sees what ships.
 SiteResult compress_site(const SitePlan& plan, Site& site, const InputStats& stats);
 
 // Puts the weights of an earlier result back into a site.

@@ -64,6 +64,7 @@ json report_to_json(const SiteReport& r) {
           {"tokens", r.tokens},
           {"damping", r.damping},
           {"calibrated", r.calibrated},
+          {"correction", r.correction},
           {"raises", r.damping_raises},
           {"dead", r.dead_columns}};
 }
@@ -77,6 +78,7 @@ SiteReport report_from_json(const std::string& name, const json& j) {
           .bytes = j.at("bytes"),
           .relative_error = j.at("relative_error"),
           .calibrated = j.at("calibrated"),
+          .correction = j.at("correction"),
           .tokens = j.at("tokens"),
           .damping = j.at("damping"),
           .damping_raises = j.at("raises"),

@@ -107,6 +107,14 @@ DType parse_keep(const Reader& reader, const YAML::Node& node) {
   reader.fail(node.Mark(), fmt::format("keep is \"{}\"; expected f32, f16 or bf16", text));
 }
 
+Options parse_options(const Reader& reader, const YAML::Node& node, std::string_view what) {
+  if (!node.IsMap()) reader.fail(node.Mark(), fmt::format("{} is not a map of keys and values", what));
+  Options options;
+  for (const auto& entry : node)
+    options.set(reader.scalar(entry.first, "a key"), reader.scalar(entry.second, "an option"));
+  return options;
+}
+
 Rule parse_rule(const Reader& reader, const YAML::Node& node) {
   Rule rule;
   rule.line = node.Mark().line + 1;
@@ -121,17 +129,15 @@ Rule parse_rule(const Reader& reader, const YAML::Node& node) {
                  rule.scheme = reader.at(n, [&] { return parse_scheme(text); });
                  has_scheme = true;
                }},
-              {"options", [&](const YAML::Node& n) {
-                 if (!n.IsMap()) reader.fail(n.Mark(), "options is not a map of keys and values");
-                 for (const auto& entry : n)
-                   rule.options.set(reader.scalar(entry.first, "a key"),
-                                    reader.scalar(entry.second, "an option"));
-               }}});
+              {"options", [&](const YAML::Node& n) { rule.options = parse_options(reader, n, "options"); }},
+              {"correct", [&](const YAML::Node& n) { rule.correct = parse_options(reader, n, "correct"); }}});
   if (rule.match.empty())
     reader.fail(node.Mark(), "a rule has no match; expected a pattern such as \"*.down_proj\"");
   const bool quantizes = !rule.quantizer.empty() && has_scheme;
   if (rule.keep && (has_scheme || !rule.quantizer.empty()))
     reader.fail(node.Mark(), "a rule has both keep and quantizer or scheme; expected one or the other");
+  if (rule.keep && rule.correct)
+    reader.fail(node.Mark(), "a rule has both keep and correct; only what is quantized is corrected");
   if (!rule.keep && !quantizes)
     reader.fail(node.Mark(), "a rule says neither keep nor quantizer and scheme; expected one of the two");
   return rule;

@@ -25,8 +25,11 @@ std::string journal_key(const Plan& plan, const QuantizeInputs& in) {
                                                     : "statistics of the float model\n";
   for (const SitePlan& site : plan.sites) {
     key += fmt::format("{} {}", site.name, site.treatment());
-    for (const auto& [name, value] : plan.recipe.rules[size_t(site.rule)].options.values())
-      key += fmt::format(" {}={}", name, value);
+    const Rule& rule = plan.recipe.rules[size_t(site.rule)];
+    for (const auto& [name, value] : rule.options.values()) key += fmt::format(" {}={}", name, value);
+    if (site.correction)
+      for (const auto& [name, value] : rule.correct->values())
+        key += fmt::format(" correct {}={}", name, value);
     key += '\n';
   }
   return key;

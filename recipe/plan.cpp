@@ -69,6 +69,9 @@ SitePlan plan_site(const Recipe& recipe, const SiteShape& shape, const Checkpoin
     site.scheme = scheme_for(recipe.target, found->scheme);
     site.method = found->quantizer;
     site.quantizer = make_quantizer(found->quantizer, site.scheme, found->options);
+    // The table has no predecessors, and cached statistics are of the float model alone.
+    if (found->correct && shape.name != "embedding" && recipe.calibration.statistics.empty())
+      site.correction = make_correction(*found->correct);
     if (site.scheme.group != 0 && site.cols % site.scheme.group != 0)
       throw Error(fmt::format("group {} does not divide {} columns", site.scheme.group, site.cols));
     const PanelShape panels = panel_shape(site.scheme, site.rows, site.cols);
@@ -91,7 +94,9 @@ int64_t estimate_ram(const Plan& plan) {
   int64_t bytes = 2 * block * 4 + table + (64 << 20);
   if (plan.needs_statistics()) {
     const int64_t tokens = plan.recipe.calibration.windows * plan.recipe.calibration.tokens;
-    bytes += tokens * (c.hidden + widest) * 4 + widest * widest * (4 + 3 * 8) + (200 << 20);
+    const int64_t streams = plan.needs_two_streams() ? 2 : 1;
+    bytes += streams * (tokens * (c.hidden + widest) + widest * widest) * 4;
+    bytes += widest * widest * 3 * 8 + (200 << 20);
   }
   return bytes;
 }
@@ -105,8 +110,16 @@ std::string kind_of(const std::string& name) {
 
 }  // namespace
 
+unsigned SitePlan::needs() const {
+  if (!quantizer) return kNeedNothing;
+  return quantizer->needs() | (correction ? kNeedHessian | kNeedCross : kNeedNothing);
+}
+
 std::string SitePlan::treatment() const {
-  return keep ? fmt::format("keep {}", dtype_name(*keep)) : fmt::format("{} {}", method, scheme_text(scheme));
+  if (keep) return fmt::format("keep {}", dtype_name(*keep));
+  std::string text = fmt::format("{} {}", method, scheme_text(scheme));
+  if (correction) text += ", " + correction_text(*correction);
+  return text;
 }
 
 const SitePlan& Plan::site(std::string_view name) const {
@@ -118,14 +131,17 @@ const SitePlan& Plan::site(std::string_view name) const {
 
 unsigned Plan::needs(std::span<const std::string> names) const {
   unsigned needs = kNeedNothing;
-  for (const std::string& name : names)
-    if (const SitePlan& s = site(name); s.quantizer) needs |= s.quantizer->needs();
+  for (const std::string& name : names) needs |= site(name).needs();
   return needs;
 }
 
 bool Plan::needs_statistics() const {
+  return std::any_of(sites.begin(), sites.end(), [](const SitePlan& s) { return s.needs() != kNeedNothing; });
+}
+
+bool Plan::needs_two_streams() const {
   return std::any_of(sites.begin(), sites.end(),
-                     [](const SitePlan& s) { return s.quantizer && s.quantizer->needs() != kNeedNothing; });
+                     [](const SitePlan& s) { return (s.needs() & kNeedCross) != 0; });
 }
 
 Plan make_plan(const Recipe& recipe, const Checkpoint& checkpoint) {
@@ -141,11 +157,10 @@ Plan make_plan(const Recipe& recipe, const Checkpoint& checkpoint) {
   }
   const CalibrationSpec& c = recipe.calibration;
   if (plan.needs_statistics() && c.corpus.empty() && c.statistics.empty())
-    throw Error(
-        fmt::format("recipe {}: {} needs calibration text and none is given", recipe.name,
-                    std::find_if(plan.sites.begin(), plan.sites.end(),
-                                 [](const SitePlan& s) { return s.quantizer && s.quantizer->needs() != 0; })
-                        ->method))
+    throw Error(fmt::format("recipe {}: {} needs calibration text and none is given", recipe.name,
+                            std::find_if(plan.sites.begin(), plan.sites.end(),
+                                         [](const SitePlan& s) { return s.needs() != kNeedNothing; })
+                                ->method))
         .set_hint("add --calibration TEXT, or calibration: {corpus: TEXT} to the recipe");
   plan.peak_ram_bytes = estimate_ram(plan);
   return plan;

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "models/import.h"
+#include "quantizers/correction.h"
 #include "quantizers/quantizer.h"
 #include "recipe/recipe.h"
 
@@ -25,10 +26,12 @@ struct SitePlan {
   QuantScheme scheme;                          // otherwise
   std::string method;                          // name of the quantizer, "" when kept
   std::shared_ptr<const Quantizer> quantizer;  // null when kept
+  std::optional<Correction> correction;        // of the weight, before the quantizer
   int rule = 0;                                // index into Recipe::rules
   int64_t bytes = 0;                           // in the kernels' layout
 
-  std::string treatment() const;  // "gptq int4-g64-sym", "keep F16"
+  unsigned needs() const;         // Need flags
+  std::string treatment() const;  // "gptq int4-g64-sym, corrected 0.5", "keep F16"
 };
 
 struct Plan {
@@ -44,6 +47,8 @@ struct Plan {
   unsigned needs(std::span<const std::string> sites) const;
   // Whether any site needs the model to be walked over calibration text.
   bool needs_statistics() const;
+  // Whether the float model has to walk beside the compressed one.
+  bool needs_two_streams() const;
   double bits_per_weight() const { return 8.0 * double(weight_bytes) / double(weights); }
 };
 

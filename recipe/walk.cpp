@@ -2,6 +2,7 @@
 #include "recipe/walk.h"
 
 #include "calibration/collect.h"
+#include "core/error.h"
 #include "core/parallel.h"
 #include "models/names.h"
 
@@ -33,6 +34,40 @@ void Walk::finish(const Ends& ends) {
 }
 
 InputStats Walk::stats(unsigned needs) const { return stage_stats(states_, needs); }
+
+Streams::Streams(const BlockwiseModel& model, const Windows& windows, const Ends& ends, Count count)
+    : now_(model, windows, ends) {
+  if (count == Count::two) reference_.emplace(model, windows, model.ends());
+}
+
+void Streams::enter(const Block& original, const Block& block) {
+  now_.enter(block);
+  if (reference_) reference_->enter(original);
+}
+
+void Streams::step(const Block& original, const Block& block, int stage) {
+  now_.step(block, stage);
+  if (reference_) reference_->step(original, stage);
+}
+
+void Streams::pass(const Block& original, const Block& block) {
+  now_.pass(block);
+  if (reference_) reference_->pass(original);
+}
+
+void Streams::finish(const Ends& ends) {
+  now_.finish(ends);
+  if (reference_) reference_->finish(ends);
+}
+
+InputStats Streams::stats(unsigned needs, bool adds_to_hidden) const {
+  InputStats stats = now_.stats(needs);
+  if ((needs & kNeedCross) == 0) return stats;
+  EDGEQ_CHECK(reference_.has_value(), "cross moments need two streams");
+  stats.cross = input_cross_moment(reference_->states(), now_.states());
+  if (adds_to_hidden) stats.residual = hidden_cross_moment(reference_->states(), now_.states());
+  return stats;
+}
 
 std::string stage_name(const Block& block, int stage) {
   return layer_site(block.index, block.stages[size_t(stage)].name);

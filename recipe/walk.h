@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// All calibration windows walking through a model in step, in parallel over windows.
+// All calibration windows walking through a model in step, in parallel over windows: once, or twice side by
+// side through the float model and through what has become of it.
 #pragma once
 
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -22,10 +25,31 @@ class Walk {
   void finish(const Ends& ends);
   // Of the inputs that the current stage reads, over all windows in order.
   InputStats stats(unsigned needs) const;
+  std::span<const State> states() const { return states_; }
 
  private:
   const BlockwiseModel& model_;
   std::vector<State> states_;
+};
+
+// The compressed model's walk and, when something needs it, the float model's beside it.
+class Streams {
+ public:
+  enum class Count : uint8_t { one, two };
+  // ends: the compressed ones; those of the float model are read again.
+  Streams(const BlockwiseModel& model, const Windows& windows, const Ends& ends, Count count);
+
+  // original: the float block; block: what has become of it so far.
+  void enter(const Block& original, const Block& block);
+  void step(const Block& original, const Block& block, int stage);
+  void pass(const Block& original, const Block& block);
+  void finish(const Ends& ends);  // both models have the same final norm
+  // Of the inputs that the current stage of the compressed model reads. adds_to_hidden: as in Stage.
+  InputStats stats(unsigned needs, bool adds_to_hidden) const;
+
+ private:
+  Walk now_;
+  std::optional<Walk> reference_;
 };
 
 std::string stage_name(const Block& block, int stage);  // "layers.3.qkv"

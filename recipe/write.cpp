@@ -18,6 +18,7 @@ ordered_json site_json(const SiteReport& s) {
   ordered_json j{
       {"name", s.name}, {"scheme", s.scheme}, {"method", s.method}, {"relative_error", s.relative_error}};
   j["error_at"] = s.calibrated ? "outputs" : "weights";
+  if (s.correction != 0) j["correction"] = s.correction;
   if (s.tokens != 0) j["tokens"] = s.tokens;
   if (s.damping != 0) j["damping"] = s.damping;
   if (s.damping_raises != 0) j["damping_raises"] = s.damping_raises;

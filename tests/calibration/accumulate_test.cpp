@@ -106,6 +106,43 @@ TEST(Accumulate, RefusesToAverageNothing) {
   EXPECT_THAT(error_of([&] { stage_stats({}, kNeedMoments); }), testing::HasSubstr("no windows"));
 }
 
+TEST(CrossMoment, AgreesWithItsDefinitionForAnyThreads) {
+  const int64_t rows = 300, cols = 270;  // more than one tile, and tails
+  const std::vector<Tensor> a = {random_rows(40, rows, 1), random_rows(9, rows, 2)},
+                            b = {random_rows(40, rows, 3), random_rows(9, rows, 4)},
+                            x = {random_rows(40, cols, 5), random_rows(9, cols, 6)};
+  const auto views = [](const std::vector<Tensor>& windows) {
+    std::vector<MatrixView<const float>> out;
+    for (const Tensor& window : windows) out.push_back(window.matrix());
+    return out;
+  };
+  set_thread_count(1);
+  const Tensor one = cross_moment(views(a), views(b), views(x));
+  set_thread_count(2);
+  EXPECT_TRUE(same(one, cross_moment(views(a), views(b), views(x))));
+  double worst_if_swapped = 0;
+  for (int64_t i = 0; i < rows; ++i)
+    for (int64_t j = 0; j < cols; ++j) {
+      double sum = 0;
+      for (size_t w = 0; w < x.size(); ++w)
+        for (int64_t t = 0; t < x[w].rows(); ++t)
+          sum += (double(a[w].matrix()(t, i)) - double(b[w].matrix()(t, i))) * double(x[w].matrix()(t, j));
+      ASSERT_NEAR(one.matrix()(i, j), sum / 49, 2e-6) << i << " " << j;  // as above
+      worst_if_swapped =
+          std::max(worst_if_swapped, std::abs(double(one.matrix()(rows - 1 - i, j)) - sum / 49));
+    }
+  EXPECT_GT(worst_if_swapped, 0.1);  // control
+}
+
+TEST(CrossMoment, NamesTheColumnThatIsNotFinite) {
+  std::vector<Tensor> a = {random_rows(4, 8, 1)};
+  const std::vector<Tensor> x = {random_rows(4, 6, 2)};
+  a[0].matrix()(2, 5) = std::numeric_limits<float>::infinity();
+  const std::vector<MatrixView<const float>> va = {a[0].matrix()}, vx = {x[0].matrix()};
+  EXPECT_THAT(error_of([&] { cross_moment(va, va, vx); }),
+              testing::HasSubstr("cross moment of input column 0"));
+}
+
 TEST(Collect, ReadsTheInputsOfAllStatesInOrder) {
   std::vector<State> states(3);
   std::vector<Tensor> windows;

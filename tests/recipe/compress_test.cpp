@@ -7,7 +7,9 @@
 #include "core/error.h"
 #include "core/interrupt.h"
 #include "core/parallel.h"
+#include "recipe/compress_site.h"
 #include "recipe/parse.h"
+#include "recipe/walk.h"
 #include "recipe/write.h"
 #include "tests/support/fake_model.h"
 #include "tests/support/temp_dir.h"
@@ -129,6 +131,64 @@ TEST(Compress, LaterBlocksSeeTheCompressedEarlierOnes) {
   const auto after_int2 =
       Loop(true, "  - {match: \"layers.0.*\", quantizer: rtn, scheme: int2-g32-sym}\n" + last).run(coarse);
   EXPECT_NE(after_float[2].sites[0].quantized, after_int2[2].sites[0].quantized);
+}
+
+const std::string kCorrected =
+    "  - {match: \"*.k_proj\", keep: f16}\n"
+    "  - {match: \"embedding\", quantizer: rtn, scheme: int8-g32-sym}\n"
+    "  - {match: \"*\", quantizer: gptq, scheme: int3-g32-sym, correct: {strength: 0.5}}\n";
+
+// Mean squared distance of the final hidden states of `parts` from the float model's.
+double drift(const Loop& loop, const std::vector<PartResult>& parts) {
+  Ends ends = loop.model.ends();
+  Walk reference(loop.model, loop.text, ends);
+  restore_site(parts[0].sites[0], ends.embedding);
+  Walk now(loop.model, loop.text, ends);
+  for (int b = 0; b < 2; ++b) {
+    Block block = loop.model.load(b);
+    reference.pass(block);
+    for (Site& site : block.sites) restore_site(parts[size_t(b) + 1].site(site.name), site);
+    now.pass(block);
+  }
+  double sum = 0;
+  for (size_t w = 0; w < now.states().size(); ++w) {
+    const Tensor &a = reference.states()[w].hidden, &b = now.states()[w].hidden;
+    for (int64_t i = 0; i < a.size(); ++i) sum += std::pow(double(a.f32()[i]) - double(b.f32()[i]), 2);
+  }
+  return sum;
+}
+
+TEST(Compress, CorrectionKeepsTheModelCloserToTheFloatOne) {
+  const TempDir dir;
+  std::string plain = kCorrected;
+  plain.erase(plain.find(", correct"), std::string(", correct: {strength: 0.5}").size());
+  const Loop corrected(false, kCorrected), uncorrected(false, plain);
+  EXPECT_TRUE(corrected.plan.needs_two_streams());
+  EXPECT_FALSE(uncorrected.plan.needs_two_streams());
+  Journal a(dir.file("a"), "key"), b(dir.file("b"), "key");
+  const auto with = corrected.run(a), without = uncorrected.run(b);
+  EXPECT_LT(drift(corrected, with), 0.95 * drift(uncorrected, without));
+  EXPECT_GT(with[2].site("layers.1.mlp.down_proj").report.correction, 0);
+  EXPECT_GT(with[3].site("head").report.correction, 0);
+  EXPECT_EQ(without[2].site("layers.1.mlp.down_proj").report.correction, 0);
+  EXPECT_EQ(with[2].site("layers.1.attn.k_proj").report.correction, 0) << "kept";
+}
+
+TEST(Compress, TwoStreamsGiveTheSameForAnyThreadsAndWhenResumed) {
+  const TempDir dir;
+  const Loop loop(false, kCorrected);
+  Journal one(dir.file("one"), "key"), three(dir.file("three"), "key"), resumed(dir.file("resumed"), "key");
+  set_thread_count(1);
+  const auto serial = loop.run(one);
+  set_thread_count(3);
+  expect_equal(loop.run(three), serial);
+  set_thread_count(2);
+  const Progress stop_after_first_block = [](std::string_view step, int64_t done, int64_t) {
+    if (step == "quantize" && done == 1) request_interrupt();
+  };
+  EXPECT_THROW(loop.run(resumed, stop_after_first_block), Interrupted);
+  clear_interrupt();
+  expect_equal(loop.run(resumed), serial);
 }
 
 TEST(Compress, WithoutNeedsTheModelIsNotWalked) {

@@ -27,6 +27,7 @@ rules:
     quantizer: gptq
     scheme: int4-g64-asym
     options: {damp: 0.05, order: none}
+    correct: {strength: 0.25}
 compare: [int8]
 prove: {corpus: test.txt, windows: 3, context: 64, prompt_tokens: 5, tokens: 6, prompt: "a: b"}
 )";
@@ -48,6 +49,8 @@ TEST(Recipe, EveryKeyIsRead) {
   EXPECT_EQ(r.rules[1].quantizer, "gptq");
   EXPECT_EQ(scheme_text(r.rules[1].scheme), "int4-g64-asym");
   EXPECT_EQ(r.rules[1].options.values().at("damp"), "0.05");
+  EXPECT_FALSE(r.rules[0].correct);
+  EXPECT_EQ(r.rules[1].correct->values().at("strength"), "0.25");
   EXPECT_THAT(r.compare, testing::ElementsAre("int8"));
   EXPECT_EQ(r.prove.corpus, "folder/test.txt");
   EXPECT_EQ(r.prove.windows, 3);
@@ -88,6 +91,8 @@ INSTANTIATE_TEST_SUITE_P(
         BadRecipe{"rules:\n  - {keep: f16}\n", 2, "has no match"},
         BadRecipe{"rules:\n  - {match: x, keep: f64}\n", 2, "expected f32, f16 or bf16"},
         BadRecipe{"rules:\n  - {match: x, keep: f16, quantizer: rtn}\n", 2, "both keep and quantizer"},
+        BadRecipe{"rules:\n  - {match: x, keep: f16, correct: {}}\n", 2, "both keep and correct"},
+        BadRecipe{"rules:\n  - {match: x, correct: 0.5}\n", 2, "correct is not a map"},
         BadRecipe{"rules:\n  - {match: x, quantizer: rtn, scheme: int4}\n", 2,
                   "scheme \"int4\" is not understood"},
         BadRecipe{"rules:\n  - {match: x, quantizer: rtn, schema: int4}\n", 2, "did you mean scheme?"},

@@ -75,8 +75,22 @@ TEST(Plan, RefusalsNameTheLineAndTheSite) {
               ThrowsMessage<Error>(AllOf(HasSubstr("recipe r:2: "), HasSubstr("rnt"), HasSubstr("gptq"))));
   EXPECT_THAT(throws("  - {match: \"*\", quantizer: gptq, scheme: int4-g64-sym, options: {dampp: 1}}\n"),
               ThrowsMessage<Error>(AllOf(HasSubstr("recipe r:2: "), HasSubstr("dampp"))));
+  EXPECT_THAT(throws("  - {match: \"*\", quantizer: rtn, scheme: int4-g64-sym, correct: {strength: 3}}\n"),
+              ThrowsMessage<Error>(AllOf(HasSubstr("recipe r:2: "), HasSubstr("option strength is \"3\""))));
   EXPECT_THAT(throws("  - {match: \"*\", quantizer: gptq, scheme: int4-g64-sym}\n"),
               ThrowsMessage<Error>("recipe r: gptq needs calibration text and none is given"));
+}
+
+TEST(Plan, CorrectionNeedsTwoStreamsAndNoCachedStatistics) {
+  const std::string rules =
+      "  - {match: \"*\", quantizer: rtn, scheme: int4-g64-sym, correct: {strength: 0.25}}\n";
+  const Plan plan = plan_of(rules, true, "calibration: {corpus: t.txt}\n");
+  EXPECT_EQ(plan.site("layers.0.mlp.up_proj").treatment(), "rtn int4-g64-sym, corrected 0.25");
+  EXPECT_EQ(plan.site("embedding").treatment(), "rtn int4-g64-sym");
+  EXPECT_TRUE(plan.needs_two_streams());
+  const Plan cached = plan_of(rules, true, "calibration: {corpus: t.txt, statistics: s.h5}\n");
+  EXPECT_FALSE(cached.needs_two_streams());
+  EXPECT_EQ(cached.site("layers.0.mlp.up_proj").treatment(), "rtn int4-g64-sym");
 }
 
 TEST(Plan, TextGroupsSitesOfAKind) {
