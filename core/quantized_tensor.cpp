@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/quantized_tensor.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 
 #include "core/bit_pack.h"
@@ -12,12 +10,29 @@ namespace edgeq {
 
 QuantizedTensor::QuantizedTensor(const QuantScheme& scheme_in, int64_t rows_in, int64_t cols_in)
     : scheme(scheme_in), rows(rows_in), cols(cols_in) {
-  if (scheme.group != 0 && cols % scheme.group != 0)
-    throw Error(fmt::format("group {} does not divide {} columns", scheme.group, cols));
+  check_columns(scheme, cols);
+  const auto per_group = size_t(rows * groups());
   codes.resize(size_t(rows * row_bytes()));
-  scales.resize(size_t(rows * groups()));
-  if (scheme.zero == Zero::integer) zeros.resize(scales.size());
-  if (scheme.zero == Zero::offset) offsets.resize(scales.size());
+  if (scheme.zero == Zero::integer) zeros.resize(per_group);
+  if (scheme.two_level()) {
+    scale_codes.resize(per_group);
+    outer_scales.resize(size_t(rows * scheme.outers(cols)));
+    if (scheme.zero != Zero::offset) return;
+    offset_codes.resize(per_group);
+    outer_offsets.resize(outer_scales.size());
+  } else {
+    scales.resize(per_group);
+    if (scheme.zero == Zero::offset) offsets.resize(per_group);
+  }
+}
+
+size_t QuantizedTensor::outer_at(int64_t r, int64_t g) const {
+  return size_t(r * scheme.outers(cols) + g * scheme.group_size(cols) / scheme.outer_size(cols));
+}
+
+float QuantizedTensor::scale(int64_t r, int64_t g) const {
+  const auto at = size_t(r * groups() + g);
+  return scheme.two_level() ? outer_scales[outer_at(r, g)] * float(scale_codes[at]) : scales[at];
 }
 
 int QuantizedTensor::zero(int64_t r, int64_t g) const {
@@ -30,7 +45,9 @@ int QuantizedTensor::zero(int64_t r, int64_t g) const {
 }
 
 float QuantizedTensor::offset(int64_t r, int64_t g) const {
-  return offsets.empty() ? 0.0f : offsets[size_t(r * groups() + g)];
+  if (scheme.zero != Zero::offset) return 0;
+  const auto at = size_t(r * groups() + g);
+  return scheme.two_level() ? -(outer_offsets[outer_at(r, g)] * float(offset_codes[at])) : offsets[at];
 }
 
 void QuantizedTensor::get_codes(int64_t row, std::span<uint8_t> out) const {
@@ -44,8 +61,14 @@ void QuantizedTensor::set_codes(int64_t row, std::span<const uint8_t> in) {
 }
 
 int64_t QuantizedTensor::stored_bytes() const {
-  const int64_t per_float = scheme.store == ScaleStore::f16 ? 2 : 4;
-  return int64_t(codes.size()) + int64_t(scales.size() + offsets.size()) * per_float + int64_t(zeros.size());
+  return int64_t(codes.size()) + rows * scheme.side_bits(cols) / 8;
+}
+
+void dequantize_group(const QuantScheme& scheme, const GroupValues& group, std::span<const uint8_t> codes,
+                      float* out) {
+  for (size_t i = 0; i < codes.size(); ++i) out[i] = group.scale * float(scheme.level(codes[i]) - group.zero);
+  if (scheme.zero != Zero::offset) return;  // not + 0, which would turn -0 into +0
+  for (size_t i = 0; i < codes.size(); ++i) out[i] += group.offset;
 }
 
 QuantizedTensor select_rows(const QuantizedTensor& q, std::span<const int64_t> rows) {
@@ -56,22 +79,16 @@ QuantizedTensor select_rows(const QuantizedTensor& q, std::span<const int64_t> r
     for (size_t r = 0; r < rows.size(); ++r)
       std::copy_n(from.begin() + rows[r] * int64_t(width), width, to.begin() + int64_t(r * width));
   };
-  select(q.codes, selected.codes);
-  select(q.scales, selected.scales);
-  select(q.zeros, selected.zeros);
-  select(q.offsets, selected.offsets);
+  for_each_array([&](const char*, auto array) { select(q.*array, selected.*array); });
   return selected;
 }
 
 void dequantize_row(const QuantizedTensor& q, int64_t row, std::span<uint8_t> codes, float* out) {
   q.get_codes(row, codes);
   const int64_t group = q.scheme.group_size(q.cols);
-  for (int64_t g = 0; g < q.groups(); ++g) {
-    const float scale = q.scale(row, g), offset = q.offset(row, g);
-    const int zero = q.zero(row, g);
-    for (int64_t c = g * group; c < (g + 1) * group; ++c)
-      out[c] = scale * float(codes[size_t(c)] - zero) + offset;
-  }
+  for (int64_t g = 0; g < q.groups(); ++g)
+    dequantize_group(q.scheme, {q.scale(row, g), q.zero(row, g), q.offset(row, g)},
+                     codes.subspan(size_t(g * group), size_t(group)), out + g * group);
 }
 
 void dequantize_into(const QuantizedTensor& q, MatrixView<float> out) {

@@ -118,6 +118,7 @@ std::optional<std::string> awq_obstacle(const QuantScheme& scheme, int64_t rows)
   constexpr std::array<int64_t, 4> kGroups = {16, 32, 64, 128};  // of GPTQModel's kernels
   if (scheme.bits != kBits) return fmt::format("AWQ has 4-bit codes, not {}-bit", scheme.bits);
   if (scheme.zero == Zero::offset) return "AWQ has integer zero points, not float offsets";
+  if (scheme.levels != Levels::uniform) return "AWQ has evenly spaced codes, no table of levels";
   if (scheme.store != ScaleStore::f16) return "AWQ keeps scales in f16";
   if (rows % kPerWord != 0) return fmt::format("AWQ packs rows by 8; there are {}", rows);
   if (scheme.group != 0 && std::ranges::find(kGroups, scheme.group) == kGroups.end())

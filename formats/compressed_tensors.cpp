@@ -153,6 +153,9 @@ QuantizedTensor read_compressed(const CodedLayer& layer, const CompressedSetting
 
 std::optional<std::string> compressed_obstacle(CompressedFormat format, const QuantScheme& scheme) {
   if (scheme.zero == Zero::offset) return "compressed-tensors has integer zero points, not float offsets";
+  if (scheme.levels != Levels::uniform)
+    return "compressed-tensors has evenly spaced codes, no table of levels";
+  if (scheme.two_level()) return "compressed-tensors has one float for each scale";
   if (format == CompressedFormat::pack_quantized) {
     if (scheme.bits != 4 && scheme.bits != 8)
       return fmt::format("pack-quantized is loaded with 4 or 8 bits, not {}", scheme.bits);

@@ -18,15 +18,16 @@ constexpr struct Row {
   std::string_view name;
   BlockSize block;
 } kEncodings[] = {
-    {Encoding::f32, "F32", {1, 4}},       {Encoding::f16, "F16", {1, 2}},
-    {Encoding::bf16, "BF16", {1, 2}},     {Encoding::f64, "F64", {1, 8}},
-    {Encoding::i8, "I8", {1, 1}},         {Encoding::u8, "U8", {1, 1}},
-    {Encoding::i16, "I16", {1, 2}},       {Encoding::i32, "I32", {1, 4}},
-    {Encoding::i64, "I64", {1, 8}},       {Encoding::q4_0, "Q4_0", {32, 18}},
-    {Encoding::q4_1, "Q4_1", {32, 20}},   {Encoding::q5_0, "Q5_0", {32, 22}},
-    {Encoding::q5_1, "Q5_1", {32, 24}},   {Encoding::q8_0, "Q8_0", {32, 34}},
-    {Encoding::q4_k, "Q4_K", {256, 144}}, {Encoding::q5_k, "Q5_K", {256, 176}},
-    {Encoding::q6_k, "Q6_K", {256, 210}}, {Encoding::coded, "codes", {1, 0}},
+    {Encoding::f32, "F32", {1, 4}},         {Encoding::f16, "F16", {1, 2}},
+    {Encoding::bf16, "BF16", {1, 2}},       {Encoding::f64, "F64", {1, 8}},
+    {Encoding::i8, "I8", {1, 1}},           {Encoding::u8, "U8", {1, 1}},
+    {Encoding::i16, "I16", {1, 2}},         {Encoding::i32, "I32", {1, 4}},
+    {Encoding::i64, "I64", {1, 8}},         {Encoding::q4_0, "Q4_0", {32, 18}},
+    {Encoding::q4_1, "Q4_1", {32, 20}},     {Encoding::q5_0, "Q5_0", {32, 22}},
+    {Encoding::q5_1, "Q5_1", {32, 24}},     {Encoding::q8_0, "Q8_0", {32, 34}},
+    {Encoding::iq4_nl, "IQ4_NL", {32, 18}}, {Encoding::q4_k, "Q4_K", {256, 144}},
+    {Encoding::q5_k, "Q5_K", {256, 176}},   {Encoding::q6_k, "Q6_K", {256, 210}},
+    {Encoding::coded, "codes", {1, 0}},
 };
 
 constexpr bool in_enum_order() {

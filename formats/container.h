@@ -33,6 +33,7 @@ enum class Encoding : uint8_t {
   q5_0,
   q5_1,
   q8_0,
+  iq4_nl,
   q4_k,
   q5_k,
   q6_k,

@@ -170,6 +170,7 @@ std::optional<std::string> gptq_obstacle(const QuantScheme& scheme, int64_t rows
   constexpr std::array<int64_t, 7> kGroups = {16, 32, 64, 128, 256, 512, 1024};
   if (!has_layout(scheme.bits)) return fmt::format("GPTQ has no {}-bit codes", scheme.bits);
   if (scheme.zero == Zero::offset) return "GPTQ has integer zero points, not float offsets";
+  if (scheme.levels != Levels::uniform) return "GPTQ has evenly spaced codes, no table of levels";
   if (scheme.store != ScaleStore::f16) return "GPTQ keeps scales in f16";
   if (scheme.group != 0 && std::ranges::find(kGroups, scheme.group) == kGroups.end())
     return fmt::format("GPTQ has groups of 16 to 1024 by powers of two, not of {}", scheme.group);

@@ -68,27 +68,31 @@ void unpack_block(const uint8_t* in, int bits, int64_t stride, uint8_t* codes) {
   }
 }
 
-int64_t store_bytes(ScaleStore store) { return store == ScaleStore::f16 ? 2 : 4; }
+// Bytes of a group's scale.
+int64_t store_bytes(const QuantScheme& scheme) {
+  if (scheme.two_level()) return 1;
+  return scheme.store == ScaleStore::f16 ? 2 : 4;
+}
 
 // Scales and offsets: floats of one store, 16 rows of a group side by side.
 void put_float(std::byte* region, int64_t at, ScaleStore store, float value) {
-  if (store == ScaleStore::f32) {
-    std::memcpy(region + at * 4, &value, 4);
-  } else {
+  if (store == ScaleStore::f16) {
     const uint16_t half = f32_to_f16(value);
     std::memcpy(region + at * 2, &half, 2);
+  } else {
+    std::memcpy(region + at * 4, &value, 4);
   }
 }
 
 float get_float(const std::byte* region, int64_t at, ScaleStore store) {
-  if (store == ScaleStore::f32) {
-    float value;
-    std::memcpy(&value, region + at * 4, 4);
-    return value;
+  if (store == ScaleStore::f16) {
+    uint16_t half;
+    std::memcpy(&half, region + at * 2, 2);
+    return f16_to_f32(half);
   }
-  uint16_t half;
-  std::memcpy(&half, region + at * 2, 2);
-  return f16_to_f32(half);
+  float value;
+  std::memcpy(&value, region + at * 4, 4);
+  return value;
 }
 
 // 16 rows of codes, each padded to whole blocks.
@@ -127,6 +131,61 @@ void check_float(DType dtype) {
     throw Error(fmt::format("float panels hold F32, F16 or BF16; found {}", dtype_name(dtype)));
 }
 
+// Row `row` of a tensor, everything beside its codes, in lane `lane` of a panel.
+void pack_scales(const QuantizedTensor& tensor, int64_t row, const PanelShape& shape, int64_t lane,
+                 std::byte* panel) {
+  const QuantScheme& scheme = tensor.scheme;
+  for (int64_t g = 0; g < shape.groups; ++g) {
+    const int64_t at = g * kPanelRows + lane;
+    const auto from = size_t(row * shape.groups + g);
+    if (scheme.zero == Zero::integer) panel[shape.zeros + at] = std::byte(tensor.zeros[from]);
+    if (scheme.two_level()) {
+      panel[shape.scales + at] = std::byte(tensor.scale_codes[from]);
+      if (scheme.zero == Zero::offset) panel[shape.offsets + at] = std::byte(tensor.offset_codes[from]);
+    } else {
+      put_float(panel + shape.scales, at, scheme.store, tensor.scales[from]);
+      if (scheme.zero == Zero::offset)
+        put_float(panel + shape.offsets, at, scheme.store, tensor.offsets[from]);
+    }
+  }
+  if (!scheme.two_level()) return;
+  const int64_t outers = scheme.outers(tensor.cols);
+  for (int64_t o = 0; o < outers; ++o) {
+    const int64_t at = o * kPanelRows + lane;
+    const auto from = size_t(row * outers + o);
+    put_float(panel + shape.outer_scales, at, ScaleStore::f32, tensor.outer_scales[from]);
+    if (scheme.zero == Zero::offset)
+      put_float(panel + shape.outer_offsets, at, ScaleStore::f32, tensor.outer_offsets[from]);
+  }
+}
+
+void unpack_scales(const std::byte* panel, const PanelShape& shape, int64_t lane, QuantizedTensor& tensor,
+                   int64_t row) {
+  const QuantScheme& scheme = tensor.scheme;
+  for (int64_t g = 0; g < shape.groups; ++g) {
+    const int64_t at = g * kPanelRows + lane;
+    const auto to = size_t(row * shape.groups + g);
+    if (scheme.zero == Zero::integer) tensor.zeros[to] = uint8_t(panel[shape.zeros + at]);
+    if (scheme.two_level()) {
+      tensor.scale_codes[to] = int8_t(panel[shape.scales + at]);
+      if (scheme.zero == Zero::offset) tensor.offset_codes[to] = int8_t(panel[shape.offsets + at]);
+    } else {
+      tensor.scales[to] = get_float(panel + shape.scales, at, scheme.store);
+      if (scheme.zero == Zero::offset)
+        tensor.offsets[to] = get_float(panel + shape.offsets, at, scheme.store);
+    }
+  }
+  if (!scheme.two_level()) return;
+  const int64_t outers = scheme.outers(tensor.cols);
+  for (int64_t o = 0; o < outers; ++o) {
+    const int64_t at = o * kPanelRows + lane;
+    const auto to = size_t(row * outers + o);
+    tensor.outer_scales[to] = get_float(panel + shape.outer_scales, at, ScaleStore::f32);
+    if (scheme.zero == Zero::offset)
+      tensor.outer_offsets[to] = get_float(panel + shape.outer_offsets, at, ScaleStore::f32);
+  }
+}
+
 }  // namespace
 
 PanelShape panel_shape(const QuantScheme& scheme, int64_t rows, int64_t cols) {
@@ -134,20 +193,25 @@ PanelShape panel_shape(const QuantScheme& scheme, int64_t rows, int64_t cols) {
   if (scheme.bits < 2 || scheme.bits > 8)
     throw Error(fmt::format("codes of {} bits; panels hold 2 to 8", scheme.bits));
   const int64_t group = scheme.group_size(cols);
-  if (group < 1 || (group != cols && (group % kPanelBlock != 0 || cols % group != 0)))
+  const bool fits = scheme.super_blocks() || group == cols || group % kPanelBlock == 0;
+  if (group < 1 || !fits || cols % group != 0)
     throw Error(
         fmt::format("group {} does not fit panels of {} columns; expected a multiple of {} that "
                     "divides the columns, or the whole row",
                     group, cols, kPanelBlock));
-  const int64_t float_region = align(cols / group * kPanelRows * store_bytes(scheme.store));
+  check_columns(scheme, cols);
+  const int64_t scale_region = align(cols / group * kPanelRows * store_bytes(scheme));
+  const int64_t outer_region = scheme.two_level() ? align(scheme.outers(cols) * kPanelRows * 4) : 0;
   PanelShape shape;
   shape.panels = ceil_div(rows, kPanelRows);
   shape.blocks = ceil_div(cols, kPanelBlock);
   shape.groups = cols / group;
   shape.scales = shape.blocks * 64 * scheme.bits;
-  shape.zeros = shape.scales + float_region;
+  shape.zeros = shape.scales + scale_region;
   shape.offsets = shape.zeros + (scheme.zero == Zero::integer ? align(shape.groups * kPanelRows) : 0);
-  shape.bytes = shape.offsets + (scheme.zero == Zero::offset ? float_region : 0);
+  shape.outer_scales = shape.offsets + (scheme.zero == Zero::offset ? scale_region : 0);
+  shape.outer_offsets = shape.outer_scales + outer_region;
+  shape.bytes = shape.outer_offsets + (scheme.zero == Zero::offset ? outer_region : 0);
   check_size(rows, cols, shape.panels, shape.bytes);
   return shape;
 }
@@ -163,13 +227,7 @@ void pack_panels(const QuantizedTensor& tensor, std::span<std::byte> packed) {
     for (int64_t r = 0; r < kPanelRows && p * kPanelRows + r < tensor.rows; ++r) {
       const int64_t row = p * kPanelRows + r;
       tensor.get_codes(row, panel_codes.row(r, tensor.cols));
-      for (int64_t g = 0; g < shape.groups; ++g) {
-        const int64_t at = g * kPanelRows + r;
-        put_float(panel + shape.scales, at, scheme.store, tensor.scale(row, g));
-        if (scheme.zero == Zero::integer) panel[shape.zeros + at] = std::byte(tensor.zero(row, g));
-        if (scheme.zero == Zero::offset)
-          put_float(panel + shape.offsets, at, scheme.store, tensor.offset(row, g));
-      }
+      pack_scales(tensor, row, shape, r, panel);
     }
     auto* out = reinterpret_cast<uint8_t*>(panel);
     for (int64_t b = 0; b < shape.blocks; ++b)
@@ -193,14 +251,7 @@ QuantizedTensor unpack_panels(const QuantScheme& scheme, int64_t rows, int64_t c
     for (int64_t r = 0; r < kPanelRows && p * kPanelRows + r < rows; ++r) {
       const int64_t row = p * kPanelRows + r;
       tensor.set_codes(row, panel_codes.row(r, cols));
-      for (int64_t g = 0; g < shape.groups; ++g) {
-        const int64_t at = g * kPanelRows + r;
-        const auto to = size_t(row * shape.groups + g);
-        tensor.scales[to] = get_float(panel + shape.scales, at, scheme.store);
-        if (scheme.zero == Zero::integer) tensor.zeros[to] = uint8_t(panel[shape.zeros + at]);
-        if (scheme.zero == Zero::offset)
-          tensor.offsets[to] = get_float(panel + shape.offsets, at, scheme.store);
-      }
+      unpack_scales(panel, shape, r, tensor, row);
     }
   }
   return tensor;

@@ -11,9 +11,10 @@
 //            last: 2 | 3 = 2+1 | 4 | 5 = 4+1 | 6 = 4+2 | 7 = 4+2+1 | 8; the plane of the low bits comes
 //            first. A plane of b bits has 64*b bytes; in byte[j*64 + r*4 + i] (j < b, r < 16, i < 4) the
 //            field p (bits p*b .. p*b+b-1, p < 8/b) belongs to row r, column 4*(p*b + j) + i of the block.
-//   scales   per group: 16 floats in the scheme's store (f16 or f32), one per row
+//   scales   per group: 16 floats in the scheme's store (f16 or f32), one per row; two-level stores: 16 x i8
 //   zeros    Zero::integer only: per group 16 x u8
-//   offsets  Zero::offset only: per group 16 floats in the scheme's store
+//   offsets  Zero::offset only: as the scales
+//   outer    two-level stores only: per outer scale 16 x f32; then, for Zero::offset, as many outer offsets
 // Float panel (f32, f16 or bf16): for each column, 16 consecutive elements, one per row; padded to 64 bytes.
 // No column padding.
 #pragma once
@@ -34,12 +35,13 @@ inline constexpr int64_t kPanelBlock = 32;
 // Offsets in bytes from the start of a panel.
 struct PanelShape {
   int64_t panels = 0, blocks = 0, groups = 0;
-  int64_t scales = 0, zeros = 0, offsets = 0;  // where each region begins; codes begin at 0
-  int64_t bytes = 0;                           // of one panel, a multiple of 64
+  // Where each region begins; codes begin at 0.
+  int64_t scales = 0, zeros = 0, offsets = 0, outer_scales = 0, outer_offsets = 0;
+  int64_t bytes = 0;  // of one panel, a multiple of 64
 };
 
-// Throws Error when the layout cannot hold the scheme (a group that is neither the whole row nor a multiple
-// of 32).
+// Throws Error when the layout cannot hold the scheme: a group that is neither the whole row nor a multiple
+// of 32. The groups of 16 of q6_k are stored, on their way to a GGUF file, but no kernel runs them.
 PanelShape panel_shape(const QuantScheme& scheme, int64_t rows, int64_t cols);
 // packed: panels * bytes.
 void pack_panels(const QuantizedTensor& tensor, std::span<std::byte> packed);

@@ -58,8 +58,8 @@ class CodedModel {
 };
 
 std::unique_ptr<CodedModel> coded_model(PackedModel packed);
-// Weights without codes keep the type they have in the checkpoint; one that is stored in blocks that have no
-// scheme is F32. The provenance names the checkpoint and its hash.
+// Weights without codes keep the type they have in the checkpoint. The provenance names the checkpoint and
+// its hash.
 std::unique_ptr<CodedModel> coded_model(std::shared_ptr<const Checkpoint> checkpoint);
 
 }  // namespace edgeq

@@ -28,6 +28,12 @@ uint32_t file_type(Encoding encoding) {
     case Encoding::q4_0: return 2;
     case Encoding::q4_1: return 3;
     case Encoding::q8_0: return 7;
+    case Encoding::q5_0: return 8;
+    case Encoding::q5_1: return 9;
+    case Encoding::q4_k: return 14;
+    case Encoding::q5_k: return 16;
+    case Encoding::q6_k: return 18;
+    case Encoding::iq4_nl: return 25;
     case Encoding::bf16: return 32;
     default: break;
   }
@@ -35,8 +41,9 @@ uint32_t file_type(Encoding encoding) {
   return 0;
 }
 
-// The scheme with groups of 32, as the block types have them; nullopt when that would change a weight.
+// The scheme with groups of 32, as most block types have them; nullopt when that would change a weight.
 std::optional<QuantScheme> block_scheme(const QuantScheme& scheme, int64_t cols) {
+  if (block_encoding(scheme)) return scheme;
   if (scheme.store != ScaleStore::f16 || scheme.group_size(cols) % kBlock != 0) return std::nullopt;
   QuantScheme blocks = scheme;
   blocks.group = kBlock;
@@ -53,6 +60,7 @@ Encoding encoding_for(const std::string& site, const WeightForm& form) {
 }
 
 QuantizedTensor split_groups(const QuantizedTensor& q, const QuantScheme& scheme) {
+  if (q.scheme == scheme) return q;
   QuantizedTensor split(scheme, q.rows, q.cols);
   split.codes = q.codes;
   const int64_t repeat = q.scheme.group_size(q.cols) / scheme.group;

@@ -54,12 +54,14 @@ void check_finite(const EncodedTensor& tensor, MatrixView<const float> values, i
 }
 
 void check_finite_scales(const QuantizedTensor& q, std::string_view tensor) {
-  for (const auto* numbers : {&q.scales, &q.offsets})
-    for (size_t i = 0; i < numbers->size(); ++i)
-      if (!std::isfinite((*numbers)[i]))
+  for_each_array([&](std::string_view name, auto array) {
+    const auto& numbers = q.*array;
+    for (size_t i = 0; i < numbers.size(); ++i)
+      if (!std::isfinite(float(numbers[i])))
         throw Error(fmt::format("tensor {} has a {} of {} in row {}; expected finite numbers", tensor,
-                                numbers == &q.scales ? "scale" : "offset", (*numbers)[i],
-                                int64_t(i) / q.groups()));
+                                name.ends_with("scales") ? "scale" : "offset", numbers[i],
+                                int64_t(i) / (int64_t(numbers.size()) / q.rows)));
+  });
 }
 
 // Everything that both kinds of checkpoint share: named float tensors behind a config.

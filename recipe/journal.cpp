@@ -19,14 +19,14 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-template <class T>
-std::span<const std::byte> bytes_of(const std::vector<T>& values) {
-  return std::as_bytes(std::span(values));
-}
+constexpr DType dtype_of(float) { return DType::f32; }
+constexpr DType dtype_of(uint8_t) { return DType::u8; }
+constexpr DType dtype_of(int8_t) { return DType::i8; }
 
 template <class T>
-void add(SafetensorsWriter& writer, const std::string& name, DType dtype, const std::vector<T>& values) {
-  if (!values.empty()) writer.add(name, dtype, {int64_t(values.size())}, bytes_of(values));
+void add(SafetensorsWriter& writer, const std::string& name, const std::vector<T>& values) {
+  if (values.empty()) return;
+  writer.add(name, dtype_of(T{}), {int64_t(values.size())}, std::as_bytes(std::span(values)));
 }
 
 void add(SafetensorsWriter& writer, const std::string& name, const Tensor& tensor) {
@@ -34,16 +34,15 @@ void add(SafetensorsWriter& writer, const std::string& name, const Tensor& tenso
   writer.add(name, tensor.dtype(), tensor.shape(), {tensor.data(), size_t(tensor.bytes())});
 }
 
+// Fills `values`, whose size is what the file has to hold.
 template <class T>
-std::vector<T> load_values(const SafetensorsFile& file, const std::string& name, DType dtype, size_t count) {
-  if (count == 0) return {};
+void load_values(const SafetensorsFile& file, const std::string& name, std::vector<T>& values) {
+  if (values.empty()) return;
   const EncodedTensor* tensor = file.find(name);
-  if (tensor == nullptr || tensor->encoding != encoding_of(dtype) ||
-      tensor->bytes != int64_t(count * sizeof(T)))
+  const auto bytes = int64_t(values.size() * sizeof(T));
+  if (tensor == nullptr || tensor->encoding != encoding_of(dtype_of(T{})) || tensor->bytes != bytes)
     throw Error(fmt::format("{}: {} is missing or has the wrong size", file.path(), name));
-  std::vector<T> values(count);
-  std::memcpy(values.data(), tensor->data, count * sizeof(T));
-  return values;
+  std::memcpy(values.data(), tensor->data, size_t(bytes));
 }
 
 Tensor load_tensor(const SafetensorsFile& file, const std::string& name) {
@@ -90,10 +89,9 @@ SiteResult load_site(const SafetensorsFile& file, const json& entry) {
   site.report = report_from_json(site.name, entry.at("report"));
   if (entry.at("quantized")) {
     QuantizedTensor q(parse_scheme(site.report.scheme), site.report.rows, site.report.cols);
-    q.codes = load_values<uint8_t>(file, site.name + ".codes", DType::u8, q.codes.size());
-    q.scales = load_values<float>(file, site.name + ".scales", DType::f32, q.scales.size());
-    q.zeros = load_values<uint8_t>(file, site.name + ".zeros", DType::u8, q.zeros.size());
-    q.offsets = load_values<float>(file, site.name + ".offsets", DType::f32, q.offsets.size());
+    for_each_array([&](const char* name, auto array) {
+      load_values(file, fmt::format("{}.{}", site.name, name), q.*array);
+    });
     site.quantized = std::move(q);
   } else {
     site.kept = load_tensor(file, site.name);
@@ -145,10 +143,9 @@ void Journal::commit(const PartResult& result) {
   json sites = json::array();
   for (const SiteResult& site : result.sites) {
     if (site.quantized) {
-      add(writer, site.name + ".codes", DType::u8, site.quantized->codes);
-      add(writer, site.name + ".scales", DType::f32, site.quantized->scales);
-      add(writer, site.name + ".zeros", DType::u8, site.quantized->zeros);
-      add(writer, site.name + ".offsets", DType::f32, site.quantized->offsets);
+      for_each_array([&](const char* name, auto array) {
+        add(writer, fmt::format("{}.{}", site.name, name), (*site.quantized).*array);
+      });
     } else {
       add(writer, site.name, site.kept);
     }

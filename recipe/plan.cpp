@@ -72,8 +72,7 @@ SitePlan plan_site(const Recipe& recipe, const SiteShape& shape, const Checkpoin
     // The table has no predecessors, and cached statistics are of the float model alone.
     if (found->correct && shape.name != "embedding" && recipe.calibration.statistics.empty())
       site.correction = make_correction(*found->correct);
-    if (site.scheme.group != 0 && site.cols % site.scheme.group != 0)
-      throw Error(fmt::format("group {} does not divide {} columns", site.scheme.group, site.cols));
+    check_columns(site.scheme, site.cols);
     const PanelShape panels = panel_shape(site.scheme, site.rows, site.cols);
     site.bytes = panels.panels * panels.bytes;
     return site;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/packed_matrix.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "core/error.h"
@@ -47,6 +49,8 @@ PackedMatrix::PackedMatrix(const PackedWeight& weight, const KernelTable& kernel
     return;
   }
   const QuantScheme& scheme = *weight.scheme;
+  if (scheme.levels != Levels::uniform || scheme.two_level())
+    throw Error(fmt::format("no kernel runs {}", scheme_text(scheme)));
   const PanelShape shape = panel_shape(scheme, rows_, cols_);
   panels_ = shape.panels;
   panel_bytes_ = shape.bytes;

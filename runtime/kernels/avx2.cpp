@@ -28,8 +28,8 @@ inline __m256i broadcast_i32(const void* p) {
 
 // scale, offset and zero point of one group of 8 rows of a panel.
 struct Group {
-  __m256 scale, offset;
-  __m256i minus_zero;  // as pairs of int16 (-zero, 0), for a multiply by the block's sum, |sum| <= 32 * 127
+  __m256 scale, offset;  // no offset: -0, which added changes nothing
+  __m256i minus_zero;    // as pairs of int16 (-zero, 0), for a multiply by the block's sum, |sum| <= 32 * 127
 };
 
 inline __m256 load_scales(const unsigned char* p, int32_t scale_bytes) {
@@ -43,7 +43,7 @@ inline Group load_group(const KernelWeight& w, const unsigned char* panel, int64
   Group g;
   const int64_t first = group * 16 + half * 8, floats = first * w.scale_bytes;
   g.scale = load_scales(panel + w.scales + floats, w.scale_bytes);
-  g.offset = w.offsets < 0 ? _mm256_setzero_ps() : load_scales(panel + w.offsets + floats, w.scale_bytes);
+  g.offset = w.offsets < 0 ? _mm256_set1_ps(-0.0f) : load_scales(panel + w.offsets + floats, w.scale_bytes);
   const __m256i zero =
       w.zeros < 0
           ? _mm256_set1_epi32(w.mid)

@@ -21,8 +21,8 @@ inline __m512i broadcast_i32(const void* p) {
 
 // scale, offset and zero point of one group of a panel, one row per lane.
 struct Group {
-  __m512 scale, offset;
-  __m512i minus_zero;  // as pairs of int16 (-zero, 0), for a multiply by the block's sum, |sum| <= 32 * 127
+  __m512 scale, offset;  // no offset: -0, which added changes nothing
+  __m512i minus_zero;    // as pairs of int16 (-zero, 0), for a multiply by the block's sum, |sum| <= 32 * 127
 };
 
 inline __m512 load_scales(const unsigned char* p, int32_t scale_bytes) {
@@ -34,7 +34,7 @@ inline Group load_group(const KernelWeight& w, const unsigned char* panel, int64
   Group g;
   const int64_t floats = group * 16 * w.scale_bytes;
   g.scale = load_scales(panel + w.scales + floats, w.scale_bytes);
-  g.offset = w.offsets < 0 ? _mm512_setzero_ps() : load_scales(panel + w.offsets + floats, w.scale_bytes);
+  g.offset = w.offsets < 0 ? _mm512_set1_ps(-0.0f) : load_scales(panel + w.offsets + floats, w.scale_bytes);
   const __m512i zero = w.zeros < 0 ? _mm512_set1_epi32(w.mid)
                                    : _mm512_cvtepu8_epi32(_mm_loadu_si128(
                                          reinterpret_cast<const __m128i*>(panel + w.zeros + group * 16)));

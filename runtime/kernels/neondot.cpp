@@ -16,7 +16,7 @@ constexpr int64_t kPrefetchBytes = 1024;  // how far ahead of the codes in use
 
 // scale, offset and zero point of one group of 4 rows of a panel.
 struct Group {
-  float32x4_t scale, offset;
+  float32x4_t scale, offset;  // no offset: -0, which added changes nothing
   int32x4_t zero;
 };
 
@@ -31,7 +31,7 @@ inline Group load_group(const KernelWeight& w, const unsigned char* panel, int64
   Group g;
   const int64_t first = group * 16 + quarter * 4, floats = first * w.scale_bytes;
   g.scale = load_scales(panel + w.scales + floats, w.scale_bytes);
-  g.offset = w.offsets < 0 ? vdupq_n_f32(0) : load_scales(panel + w.offsets + floats, w.scale_bytes);
+  g.offset = w.offsets < 0 ? vdupq_n_f32(-0.0f) : load_scales(panel + w.offsets + floats, w.scale_bytes);
   if (w.zeros < 0) {
     g.zero = vdupq_n_s32(w.mid - bias);
   } else {

@@ -35,7 +35,7 @@ void decode_block(const unsigned char* codes, int32_t bits, unsigned char* out) 
 
 // What one group of one panel holds beside the codes.
 struct Group {
-  float scale[16], offset[16];
+  float scale[16], offset[16];  // no offset: -0, which added changes nothing
   int32_t zero[16];
 };
 
@@ -43,7 +43,7 @@ Group load_group(const KernelWeight& w, const unsigned char* panel, int64_t grou
   Group g;
   for (int64_t r = 0; r < 16; ++r) {
     g.scale[r] = load_float(panel + w.scales, group * 16 + r, w.scale_bytes);
-    g.offset[r] = w.offsets < 0 ? 0.0f : load_float(panel + w.offsets, group * 16 + r, w.scale_bytes);
+    g.offset[r] = w.offsets < 0 ? -0.0f : load_float(panel + w.offsets, group * 16 + r, w.scale_bytes);
     g.zero[r] = w.zeros < 0 ? w.mid : panel[w.zeros + group * 16 + r];
   }
   return g;

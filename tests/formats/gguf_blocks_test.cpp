@@ -10,6 +10,7 @@
 #include "core/random.h"
 #include "formats/safetensors.h"
 #include "tests/support/message.h"
+#include "tests/support/random_quantized.h"
 
 namespace edgeq {
 namespace {
@@ -17,8 +18,16 @@ namespace {
 using testing::AllOf;
 using testing::HasSubstr;
 
-constexpr Encoding kBlockEncodings[] = {Encoding::q4_0, Encoding::q4_1, Encoding::q5_0, Encoding::q5_1,
-                                        Encoding::q8_0, Encoding::q4_k, Encoding::q5_k, Encoding::q6_k};
+constexpr Encoding kBlockEncodings[] = {Encoding::q4_0, Encoding::q4_1, Encoding::q5_0,
+                                        Encoding::q5_1, Encoding::q8_0, Encoding::iq4_nl,
+                                        Encoding::q4_k, Encoding::q5_k, Encoding::q6_k};
+
+// Each block type is a scheme of the same name.
+QuantScheme scheme_named_as(Encoding encoding) {
+  std::string name(encoding_name(encoding));
+  std::ranges::transform(name, name.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? char(c + 32) : c; });
+  return parse_scheme(name);
+}
 
 // Blocks of the golden file as a tensor of `encoding`.
 EncodedTensor golden_blocks(const SafetensorsFile& golden, Encoding encoding) {
@@ -63,37 +72,39 @@ TEST(GgufBlocks, AnyChangedByteChangesTheValues) {
 }
 
 TEST(GgufBlocks, SchemesThatEqualAnEncodingSurviveItCodeForCode) {
-  for (const char* text : {"q4_0", "q4_1", "q8_0"}) {
-    QuantizedTensor tensor(parse_scheme(text), 3, 96);
+  for (const Encoding encoding : kBlockEncodings) {
+    const QuantScheme scheme = scheme_named_as(encoding);
+    EXPECT_EQ(block_encoding(scheme), encoding);
     Random random(5);
-    std::vector<uint8_t> codes(96);
-    for (int64_t r = 0; r < tensor.rows; ++r) {
-      for (uint8_t& code : codes) code = uint8_t(random.below(uint64_t(tensor.scheme.max_code()) + 1));
-      tensor.set_codes(r, codes);
-    }
-    for (float& scale : tensor.scales) scale = round_to_store(float(random.normal()), ScaleStore::f16);
-    for (float& offset : tensor.offsets) offset = round_to_store(float(random.normal()), ScaleStore::f16);
-
-    const Encoding encoding = *block_encoding(tensor.scheme);
+    const QuantizedTensor tensor = random_quantized(scheme, 3, 512, random);
     const std::vector<std::byte> blocks = encode_blocks(tensor);
-    const EncodedTensor encoded{"w", encoding, {3, 96}, blocks.data(), int64_t(blocks.size())};
-    EXPECT_EQ(quantized_from_blocks(encoded), tensor) << text;
+    EXPECT_EQ(int64_t(blocks.size()), tensor.stored_bytes()) << encoding_name(encoding);
+    const EncodedTensor encoded{"w", encoding, {3, 512}, blocks.data(), int64_t(blocks.size())};
+    EXPECT_EQ(quantized_from_blocks(encoded), tensor) << encoding_name(encoding);
 
     const Tensor decoded = decode_tensor(encoded);
-    Tensor expected(DType::f32, {3, 96});
+    Tensor expected(DType::f32, {3, 512});
     dequantize_into(tensor, expected.matrix());
-    // As numbers: a negative scale times code 0 is -0 in one and +0 in the other.
-    EXPECT_TRUE(std::equal(decoded.f32(), decoded.f32() + decoded.size(), expected.f32())) << text;
+    EXPECT_EQ(std::memcmp(decoded.data(), expected.data(), size_t(expected.bytes())), 0)
+        << encoding_name(encoding);
   }
 }
 
 TEST(GgufBlocks, BlocksThatBecomeCodesComeBackByteForByte) {
   const SafetensorsFile golden(EDGEQ_SOURCE_DIR "/tests/golden/gguf_blocks.safetensors");
-  for (const Encoding encoding : {Encoding::q4_0, Encoding::q4_1, Encoding::q8_0}) {
+  for (const Encoding encoding : kBlockEncodings) {
     const EncodedTensor blocks = golden_blocks(golden, encoding);
-    const std::vector<std::byte> again = encode_blocks(quantized_from_blocks(blocks));
+    const QuantizedTensor codes = quantized_from_blocks(blocks);
+    const std::vector<std::byte> again = encode_blocks(codes);
     ASSERT_EQ(int64_t(again.size()), blocks.bytes);
     EXPECT_EQ(std::memcmp(again.data(), blocks.data, again.size()), 0) << encoding_name(encoding);
+
+    // The canonical form means what the gguf package says, bit for bit.
+    const EncodedTensor& values = *golden.find(std::string(encoding_name(encoding)) + ".values");
+    Tensor dequantized(DType::f32, {codes.rows, codes.cols});
+    dequantize_into(codes, dequantized.matrix());
+    EXPECT_EQ(std::memcmp(dequantized.data(), values.data, size_t(values.bytes)), 0)
+        << encoding_name(encoding);
   }
 }
 
@@ -102,11 +113,16 @@ TEST(GgufBlocks, RefuseSchemesAndEncodingsWithoutACounterpart) {
   EXPECT_EQ(block_encoding(parse_scheme("int4-g32-sym-f32")), std::nullopt);
   EXPECT_THAT(error_of([] { encode_blocks(QuantizedTensor(parse_scheme("int4-g32-asym"), 1, 32)); }),
               HasSubstr("int4-g32-asym"));
+  EXPECT_EQ(block_encoding(parse_scheme("iq4nl-g32-s8")), std::nullopt);
   const std::byte data[210]{};
   EXPECT_THAT(error_of([&] {
-                quantized_from_blocks({"w", Encoding::q6_k, {1, 256}, data, 210});
+                quantized_from_blocks({"w", Encoding::f16, {1, 32}, data, 64});
               }),
-              AllOf(HasSubstr("w is Q6_K"), HasSubstr("expected")));
+              AllOf(HasSubstr("w is F16"), HasSubstr("expected")));
+  EXPECT_THAT(error_of([&] {
+                quantized_from_blocks({"w", Encoding::q6_k, {256}, data, 210});
+              }),
+              HasSubstr("expected a matrix"));
 }
 
 }  // namespace

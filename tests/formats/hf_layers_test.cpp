@@ -390,6 +390,15 @@ TEST(HfLayers, SayWhyTheyCannotHoldAScheme) {
   EXPECT_EQ(compressed_obstacle(kPack, five), "pack-quantized is loaded with 4 or 8 bits, not 5");
   EXPECT_EQ(compressed_obstacle(kPack, offset),
             "compressed-tensors has integer zero points, not float offsets");
+  EXPECT_EQ(gptq_obstacle(parse_scheme("iq4_nl"), 64, 128),
+            "GPTQ has evenly spaced codes, no table of levels");
+  EXPECT_EQ(gptq_obstacle(parse_scheme("int4-g32-s8"), 64, 128), "GPTQ keeps scales in f16");
+  EXPECT_EQ(awq_obstacle(parse_scheme("iq4_nl"), 64), "AWQ has evenly spaced codes, no table of levels");
+  EXPECT_EQ(awq_obstacle(parse_scheme("int4-g32-s8"), 64), "AWQ keeps scales in f16");
+  EXPECT_EQ(compressed_obstacle(kPack, parse_scheme("iq4_nl")),
+            "compressed-tensors has evenly spaced codes, no table of levels");
+  EXPECT_EQ(compressed_obstacle(kPack, parse_scheme("int4-g32-s8")),
+            "compressed-tensors has one float for each scale");
   EXPECT_EQ(compressed_obstacle(kInt, good), "int-quantized has 8 bits, not 4");
   EXPECT_EQ(compressed_obstacle(kInt, {.bits = 8, .group = 32}), "int-quantized has one scale for each row");
   EXPECT_EQ(compressed_obstacle(kInt, {.bits = 8, .zero = Zero::integer}),

@@ -10,6 +10,7 @@
 #include "core/half.h"
 #include "core/random.h"
 #include "tests/support/message.h"
+#include "tests/support/random_quantized.h"
 
 namespace edgeq {
 namespace {
@@ -17,17 +18,8 @@ namespace {
 using testing::HasSubstr;
 
 QuantizedTensor random_tensor(const QuantScheme& scheme, int64_t rows, int64_t cols, uint64_t seed = 1) {
-  QuantizedTensor tensor(scheme, rows, cols);
   Random random(seed);
-  std::vector<uint8_t> codes(static_cast<size_t>(cols));
-  for (int64_t r = 0; r < rows; ++r) {
-    for (uint8_t& code : codes) code = uint8_t(random.below(uint64_t(scheme.max_code()) + 1));
-    tensor.set_codes(r, codes);
-  }
-  for (float& scale : tensor.scales) scale = round_to_store(float(random.normal()), scheme.store);
-  for (float& offset : tensor.offsets) offset = round_to_store(float(random.normal()), scheme.store);
-  for (uint8_t& zero : tensor.zeros) zero = uint8_t(random.below(uint64_t(scheme.max_code()) + 1));
-  return tensor;
+  return random_quantized(scheme, rows, cols, random);
 }
 
 std::vector<std::byte> packed(const QuantizedTensor& tensor) {
@@ -39,23 +31,17 @@ std::vector<std::byte> packed(const QuantizedTensor& tensor) {
 
 TEST(Panels, UnpackingWhatWasPackedGivesItBackForEverySchemeAndOddShapes) {
   int cases = 0;
-  for (int bits = 2; bits <= 8; ++bits)
-    for (const Zero zero : {Zero::mid, Zero::integer, Zero::offset})
-      for (const ScaleStore store : {ScaleStore::f16, ScaleStore::f32})
-        for (const auto& [rows, cols, group] : {std::array<int64_t, 3>{1, 32, 32},
-                                                {17, 96, 32},
-                                                {16, 128, 64},
-                                                {33, 256, 128},
-                                                {5, 45, 0},
-                                                {31, 1, 0},
-                                                {3, 100, 100}}) {
-          const QuantizedTensor tensor =
-              random_tensor({.bits = bits, .group = group, .zero = zero, .store = store}, rows, cols);
-          ASSERT_EQ(unpack_panels(tensor.scheme, rows, cols, packed(tensor)), tensor)
-              << scheme_text(tensor.scheme) << " " << rows << "x" << cols;
-          ++cases;
-        }
-  EXPECT_EQ(cases, 7 * 3 * 2 * 7);
+  for (const std::string& text : all_scheme_texts())
+    for (const auto& [rows, cols] :
+         {std::pair<int64_t, int64_t>{1, 256}, {17, 512}, {33, 96}, {16, 128}, {5, 45}, {31, 1}, {3, 100}}) {
+      const QuantScheme scheme = parse_scheme(text);
+      if (cols % scheme.group_size(cols) != 0 || (scheme.super_blocks() && cols % kSuperBlock != 0)) continue;
+      const QuantizedTensor tensor = random_tensor(scheme, rows, cols);
+      ASSERT_EQ(unpack_panels(scheme, rows, cols, packed(tensor)), tensor)
+          << text << " " << rows << "x" << cols;
+      ++cases;
+    }
+  EXPECT_GT(cases, 900);
 }
 
 // The documented place of one code, computed the other way round: from (row, column) to bits.
@@ -107,6 +93,29 @@ TEST(Panels, RegionsAreAlignedAndScalesLieRowByRowWithinAGroup) {
   EXPECT_EQ(int(second[shape.zeros + 2 * 16 + 1]), tensor.zero(17, 2));
 }
 
+TEST(Panels, ScaleCodesLieAsBytesAndOuterScalesBehindThem) {
+  const QuantizedTensor rows = random_tensor(parse_scheme("iq4nl-g32-s8"), 18, 96);
+  const PanelShape shape = panel_shape(rows.scheme, 18, 96);
+  EXPECT_EQ(shape.scales, 3 * 256);
+  EXPECT_EQ(shape.outer_scales, shape.scales + 64);  // 3 groups x 16 rows x 1 byte, padded
+  EXPECT_EQ(shape.bytes, shape.outer_scales + 64);
+  const std::vector<std::byte> bytes = packed(rows);
+  const std::byte* second = bytes.data() + shape.bytes;
+  EXPECT_EQ(int8_t(second[shape.scales + 2 * 16 + 1]), rows.scale_codes[17 * 3 + 2]);
+  float outer;
+  std::memcpy(&outer, second + shape.outer_scales + 4, 4);
+  EXPECT_EQ(outer, rows.outer_scales[17]);
+
+  const QuantizedTensor k = random_tensor(parse_scheme("q5_k"), 16, 512);
+  const PanelShape k_shape = panel_shape(k.scheme, 16, 512);
+  EXPECT_EQ(k_shape.offsets, k_shape.scales + 16 * 16);
+  EXPECT_EQ(k_shape.outer_scales, k_shape.offsets + 16 * 16);
+  EXPECT_EQ(k_shape.outer_offsets, k_shape.outer_scales + 2 * 64);
+  EXPECT_EQ(k_shape.bytes, k_shape.outer_offsets + 2 * 64);
+  std::memcpy(&outer, packed(k).data() + k_shape.outer_offsets + 64 + 3 * 4, 4);
+  EXPECT_EQ(outer, k.outer_offsets[3 * 2 + 1]);
+}
+
 TEST(Panels, PaddingIsZeroWhateverTheBufferHeld) {
   const QuantizedTensor tensor = random_tensor({.bits = 8, .store = ScaleStore::f32}, 1, 33);
   const PanelShape shape = panel_shape(tensor.scheme, 1, 33);
@@ -145,6 +154,7 @@ TEST(Panels, FloatMatricesSurviveWithTheirBits) {
 TEST(Panels, RefuseWhatTheLayoutCannotHold) {
   EXPECT_THAT(error_of([] { panel_shape({.bits = 4, .group = 16}, 16, 64); }), HasSubstr("group 16"));
   EXPECT_THAT(error_of([] { panel_shape({.bits = 4, .group = 64}, 16, 96); }), HasSubstr("96 columns"));
+  EXPECT_THAT(error_of([] { panel_shape(parse_scheme("q4_k"), 16, 576); }), HasSubstr("super-blocks of 256"));
   EXPECT_THAT(error_of([] { panel_shape({.bits = 9}, 16, 64); }), HasSubstr("9 bits"));
   EXPECT_THAT(error_of([] { panel_shape({.bits = 4}, 0, 64); }), HasSubstr("[0, 64]"));
   EXPECT_THAT(error_of([] { panel_shape({.bits = 4}, int64_t(1) << 39, int64_t(1) << 40); }),

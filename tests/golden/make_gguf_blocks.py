@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 
 # Where a block keeps its half-precision numbers; every other byte may be anything.
 HALVES = {"Q4_0": [0], "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2], "Q8_0": [0],
-          "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208]}
+          "IQ4_NL": [0], "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208]}
 
 random = np.random.default_rng(20240511)
 tensors = {}

@@ -5,20 +5,6 @@
 
 namespace edgeq {
 
-QuantizedTensor random_quantized(const QuantScheme& scheme, int64_t rows, int64_t cols, Random& random) {
-  QuantizedTensor tensor(scheme, rows, cols);
-  std::vector<uint8_t> codes(size_t(cols), 0);
-  const uint64_t levels = uint64_t(scheme.max_code()) + 1;
-  for (int64_t r = 0; r < rows; ++r) {
-    for (auto& code : codes) code = uint8_t(random.below(levels));
-    tensor.set_codes(r, codes);
-  }
-  for (auto& scale : tensor.scales) scale = round_to_store(float(0.02 * random.normal()), scheme.store);
-  for (auto& zero : tensor.zeros) zero = uint8_t(random.below(levels));
-  for (auto& offset : tensor.offsets) offset = round_to_store(float(0.1 * random.normal()), scheme.store);
-  return tensor;
-}
-
 std::vector<float> random_floats(int64_t count, Random& random) {
   std::vector<float> values(size_t(count), 0);
   for (auto& value : values) value = float(random.normal());

@@ -11,11 +11,10 @@
 #include "core/tensor.h"
 #include "formats/panels.h"
 #include "runtime/kernels/kernel_abi.h"
+#include "tests/support/random_quantized.h"
 
 namespace edgeq {
 
-// Codes, zeros and offsets over their whole range, scales of both signs.
-QuantizedTensor random_quantized(const QuantScheme& scheme, int64_t rows, int64_t cols, Random& random);
 std::vector<float> random_floats(int64_t count, Random& random);
 
 // A packed weight and what a kernel needs to know of it; several copies one behind the other on request.

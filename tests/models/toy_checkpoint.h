@@ -14,6 +14,7 @@
 #include "models/config.h"
 #include "models/names.h"
 #include "models/sites.h"
+#include "tests/support/random_quantized.h"
 #include "tests/support/temp_dir.h"
 
 namespace edgeq {
@@ -52,19 +53,9 @@ inline ToyModel make_toy(const ModelConfig& config, uint64_t seed = 1) {
   return toy;
 }
 
-// Any codes, scales and zeros that the scheme allows.
 inline QuantizedTensor random_codes(const QuantScheme& scheme, int64_t rows, int64_t cols, uint64_t seed) {
-  QuantizedTensor q(scheme, rows, cols);
   Random random(seed);
-  std::vector<uint8_t> codes(static_cast<size_t>(cols));
-  for (int64_t r = 0; r < rows; ++r) {
-    for (uint8_t& code : codes) code = uint8_t(random.below(uint64_t(scheme.max_code()) + 1));
-    q.set_codes(r, codes);
-  }
-  for (float& scale : q.scales) scale = round_to_store(float(random.normal()), scheme.store);
-  for (float& offset : q.offsets) offset = round_to_store(float(random.normal()), scheme.store);
-  for (uint8_t& zero : q.zeros) zero = uint8_t(random.below(uint64_t(scheme.max_code()) + 1));
-  return q;
+  return random_quantized(scheme, rows, cols, random);
 }
 
 inline std::string toy_hf_config(const ModelConfig& config) {
