@@ -40,6 +40,20 @@ Tensor reversed_to_upper(MatrixView<const double> lower) {
   return upper;
 }
 
+// Sorts, within each `span` of columns, runs of `run` columns by their first ones; runs stay as they are.
+template <class Less>
+void sort_runs(std::vector<int64_t>& columns, int64_t run, int64_t span, Less less) {
+  const std::vector<int64_t> before = columns;
+  std::vector<int64_t> starts(size_t(span / run), 0);
+  for (auto first = before.begin(); first != before.end(); first += span) {
+    for (size_t i = 0; i < starts.size(); ++i) starts[i] = int64_t(i) * run;
+    std::stable_sort(starts.begin(), starts.end(),
+                     [&](int64_t a, int64_t b) { return less(first[a], first[b]); });
+    auto to = columns.begin() + (first - before.begin());
+    for (const int64_t start : starts) to = std::copy_n(first + start, run, to);
+  }
+}
+
 }  // namespace
 
 DampedFactor factor_damped(MatrixView<const float> hessian, std::span<const int64_t> order, double damping) {
@@ -63,34 +77,24 @@ DampedFactor factor_damped(MatrixView<const float> hessian, std::span<const int6
   }
 }
 
-std::vector<int64_t> column_order(MatrixView<const float> hessian, int64_t group, ColumnOrder order) {
+std::vector<int64_t> column_order(MatrixView<const float> hessian, ColumnGroups groups, ColumnOrder order) {
   const int64_t d = hessian.cols;
   std::vector<int64_t> columns(size_t(d), 0);
   std::iota(columns.begin(), columns.end(), int64_t(0));
   if (order == ColumnOrder::none) return columns;
-
   const auto larger = [&](int64_t a, int64_t b) { return hessian(a, a) > hessian(b, b); };
-  for (auto first = columns.begin(); first != columns.end(); first += group)
-    std::stable_sort(first, first + group, larger);
-  std::vector<int64_t> groups(size_t(d / group), 0);
-  std::iota(groups.begin(), groups.end(), int64_t(0));
-  std::stable_sort(groups.begin(), groups.end(), [&](int64_t a, int64_t b) {
-    return larger(columns[size_t(a * group)], columns[size_t(b * group)]);
-  });
-  std::vector<int64_t> ordered;
-  ordered.reserve(columns.size());
-  for (int64_t g : groups)
-    ordered.insert(ordered.end(), columns.begin() + g * group, columns.begin() + (g + 1) * group);
-  return ordered;
+  sort_runs(columns, 1, groups.group, larger);
+  sort_runs(columns, groups.group, groups.together, larger);
+  sort_runs(columns, groups.together, d, larger);
+  return columns;
 }
 
-// With J the reversal of the rounding order, J H' J = L L^T gives H'^-1 = (J L^-1 J)^T (J L^-1 J), and J L^-1
-// J is the upper triangular U: no inverse of H' is formed.
-Feedback make_feedback(MatrixView<const float> hessian, int64_t group, ColumnOrder order, double damping) {
+Feedback make_feedback(MatrixView<const float> hessian, ColumnGroups groups, ColumnOrder order,
+                       double damping) {
   const int64_t d = hessian.rows;
-  EDGEQ_CHECK(hessian.cols == d && d % group == 0, "a square Hessian in whole groups");
+  EDGEQ_CHECK(hessian.cols == d && d % groups.together == 0, "a square Hessian in whole groups");
   Feedback f;
-  f.order = column_order(hessian, group, order);
+  f.order = column_order(hessian, groups, order);
   const std::vector<int64_t> reversed(f.order.rbegin(), f.order.rend());
   DampedFactor factor = factor_damped(hessian, reversed, damping);
   f.damping = factor.damping;

@@ -18,7 +18,7 @@ enum class ColumnOrder : uint8_t {
   none,   // as stored
   group,  // groups by their largest diagonal entry of H, and inside a group likewise: the columns that matter
           // most are rounded first, and a group stays together, so that no index of groups is needed at run
-          // time
+          // time; super-blocks of groups likewise
 };
 
 struct Feedback {
@@ -43,10 +43,17 @@ struct DampedFactor {
 // (then H is not a second moment).
 DampedFactor factor_damped(MatrixView<const float> hessian, std::span<const int64_t> order, double damping);
 
-// columns [d, d] -> order; `group` divides d.
-std::vector<int64_t> column_order(MatrixView<const float> hessian, int64_t group, ColumnOrder order);
+// Columns that share a scale, and columns (whole groups) that are rounded one after another because they
+// share an outer scale; `together` divides d.
+struct ColumnGroups {
+  int64_t group, together;
+};
+
+// columns [d, d] -> order.
+std::vector<int64_t> column_order(MatrixView<const float> hessian, ColumnGroups groups, ColumnOrder order);
 
 // hessian [d, d] symmetric; damping as in factor_damped.
-Feedback make_feedback(MatrixView<const float> hessian, int64_t group, ColumnOrder order, double damping);
+Feedback make_feedback(MatrixView<const float> hessian, ColumnGroups groups, ColumnOrder order,
+                       double damping);
 
 }  // namespace edgeq

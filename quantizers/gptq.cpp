@@ -27,6 +27,8 @@ constexpr int64_t kRows = 64;      // of a task; every product has this many, so
                                    // depend on its neighbours
 constexpr int64_t kColumns = 128;  // rounded before their errors reach the columns behind them in one product
 
+constexpr float kHeadRoom = 1.1f;  // of outer scales, for groups that grow by the errors fed back to them
+
 enum class ScaleWeights : uint8_t { feedback, hessian, none };
 
 struct GptqOptions {
@@ -75,7 +77,8 @@ class RowBlock {
         weights_(size_t(kRows * cols_)),
         errors_(size_t(kRows * kColumns)),
         codes_(size_t(kRows * cols_)),
-        grids_(size_t(kRows * options.scheme.groups(cols_))) {
+        grids_(size_t(kRows * options.scheme.groups(cols_))),
+        outers_(options.scheme.two_level() ? grids_.size() : 0) {
     for (int64_t r = 0; r < rows_; ++r)
       for (int64_t k = 0; k < cols_; ++k) {
         const int64_t column = feedback.order[size_t(k)];
@@ -98,8 +101,11 @@ class RowBlock {
       for (int64_t k = 0; k < cols_; ++k)
         row[size_t(feedback_.order[size_t(k)])] = codes_[size_t(r * cols_ + k)];
       out.set_codes(first + r, row);
-      for (int64_t g = 0; g < out.groups(); ++g)
-        set_grid(out, first + r, feedback_.order[size_t(g * group_)] / group_, grid(r, g));
+      for (int64_t g = 0; g < out.groups(); ++g) {
+        const int64_t stored = feedback_.order[size_t(g * group_)] / group_;
+        set_grid(out, first + r, stored, grid(r, g));
+        if (!outers_.empty()) set_outer(out, first + r, stored, outers_[size_t(r * out.groups() + g)]);
+      }
     }
   }
 
@@ -107,17 +113,33 @@ class RowBlock {
   const GroupGrid& grid(int64_t r, int64_t g) const { return grids_[size_t(r * (cols_ / group_) + g)]; }
   GroupGrid& grid(int64_t r, int64_t g) { return grids_[size_t(r * (cols_ / group_) + g)]; }
 
+  std::span<const float> importance(int64_t first, int64_t count) const {
+    return importance_.empty() ? importance_ : importance_.subspan(size_t(first), size_t(count));
+  }
+
+  // The outer scale of the group that begins at column j. It is chosen when the first of the columns under it
+  // comes up, on all of them as they are by then. (Blocks of columns begin where super-blocks do, so nothing
+  // is owed to them.)
+  OuterGrid outer(const float* w, int64_t r, int64_t j) {
+    if (outers_.empty()) return {};
+    const int64_t size = options_.scheme.outer_size(cols_);
+    OuterGrid* here = &outers_[size_t(r * (cols_ / group_) + j / group_)];
+    *here = j % size != 0 ? here[-1]
+                          : choose_outer(options_.scheme, group_, {w + j, size_t(size)}, importance(j, size),
+                                         options_.search, kHeadRoom);
+    return *here;
+  }
+
   void round_row(int64_t r, int64_t begin, int64_t end) {
     float* w = weights_.data() + r * cols_;
     for (int64_t j = begin; j < end; ++j) {
       GroupGrid& current = grid(r, j / group_);
-      if (j % group_ == 0) {
-        const auto h = importance_.empty() ? importance_ : importance_.subspan(size_t(j), size_t(group_));
-        current = choose_grid(options_.scheme, {w + j, size_t(group_)}, h, options_.search);
-      }
+      if (j % group_ == 0)
+        current = choose_grid(options_.scheme, {w + j, size_t(group_)}, importance(j, group_),
+                              options_.search, outer(w, r, j));
       const uint8_t code = round_to_code(options_.scheme, current, w[j]);
       const float* u = upper_.row(j);
-      const float error = (w[j] - code_value(current, code)) / u[j];
+      const float error = (w[j] - code_value(options_.scheme, current, code)) / u[j];
       for (int64_t k = j + 1; k < end; ++k) w[k] -= error * u[k];
       codes_[size_t(r * cols_ + j)] = code;
       errors_[size_t(r * kColumns + j - begin)] = error;
@@ -140,6 +162,7 @@ class RowBlock {
   std::vector<float> errors_;   // [kRows, kColumns] of the current block of columns
   std::vector<uint8_t> codes_;
   std::vector<GroupGrid> grids_;
+  std::vector<OuterGrid> outers_;  // one for each group; empty for flat stores
 };
 
 class Gptq final : public Quantizer {
@@ -154,8 +177,9 @@ class Gptq final : public Quantizer {
       throw Error(fmt::format("gptq has statistics of {} inputs{}; expected {} with a hessian", stats.width(),
                               stats.hessian.empty() ? " without a hessian" : "", target.cols));
     QuantizeResult result{.weight = QuantizedTensor(options_.scheme, target.rows, target.cols), .notes = {}};
-    const Feedback feedback = make_feedback(stats.hessian.matrix(), options_.scheme.group_size(target.cols),
-                                            options_.order, options_.damping);
+    const int64_t group = options_.scheme.group_size(target.cols);
+    const ColumnGroups groups{group, options_.scheme.super_blocks() ? kSuperBlock : group};
+    const Feedback feedback = make_feedback(stats.hessian.matrix(), groups, options_.order, options_.damping);
     result.notes = {.damping = feedback.damping,
                     .damping_raises = feedback.damping_raises,
                     .dead_columns = std::count(feedback.dead.begin(), feedback.dead.end(), true)};

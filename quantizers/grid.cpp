@@ -3,6 +3,7 @@
 // refit each trial in closed form, rank by the weighted energy that the refitted grid explains.
 #include "quantizers/grid.h"
 
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -17,18 +18,36 @@ namespace {
 constexpr int kSweep = 19;
 float extra_levels(int trial) { return -1 + 0.25f * float(trial); }
 
-// The nearest value that the store can hold without becoming infinite or, unless `value` is 0, zero.
-float stored_scale(float value, ScaleStore store) {
-  const bool half = store == ScaleStore::f16;
-  const float largest = half ? 65504.0f : std::numeric_limits<float>::max();
-  const float smallest = half ? 0x1p-24f : std::numeric_limits<float>::denorm_min();
-  if (value == 0) return 0;
-  return std::copysign(std::clamp(round_to_store(std::abs(value), store), smallest, largest), value);
-}
+// Trial i draws the ends of a table in by the same share, signed extreme at -127 or at 113.
+float table_stretch(int trial) { return 1 + extra_levels(trial) / 8; }
+
+bool is_half(ScaleStore store) { return store != ScaleStore::f32 && store != ScaleStore::s8_row; }
 
 float stored_offset(float value, ScaleStore store) {
-  const float largest = store == ScaleStore::f16 ? 65504.0f : std::numeric_limits<float>::max();
+  const float largest = is_half(store) ? 65504.0f : std::numeric_limits<float>::max();
   return std::clamp(round_to_store(value, store), -largest, largest);
+}
+
+// Codes of scales and offsets run from 0 or -largest to this.
+int largest_code(ScaleStore store) { return store == ScaleStore::u6_super ? 63 : 127; }
+
+// Between levels that are half a unit apart or more nothing but the half unit decides: one table entry each.
+constexpr int kHalfUnits = 2 * (kIq4nlLevels.back() - kIq4nlLevels.front()) + 1;
+constexpr auto kNearestIq4nl = [] {
+  std::array<uint8_t, kHalfUnits> codes{};
+  int code = 0;
+  for (int i = 0; i < kHalfUnits; ++i) {
+    // In quarters: the middle of this half unit against the middle between two levels.
+    const int x = 4 * kIq4nlLevels.front() + 2 * i + 1;
+    while (code < 15 && x > 2 * (kIq4nlLevels[size_t(code)] + kIq4nlLevels[size_t(code) + 1])) ++code;
+    codes[size_t(i)] = uint8_t(code);
+  }
+  return codes;
+}();
+
+size_t half_units(float x) {
+  const float low = kIq4nlLevels.front(), high = kIq4nlLevels.back();
+  return size_t(2 * (std::clamp(x, low, high) - low));
 }
 
 // Four partial sums in what every target has as one register; GCC and Clang spell out the arithmetic.
@@ -48,12 +67,14 @@ double sum(Lanes lanes) {
 // A group's values and their importance, with copies of both that are padded to whole lanes (importance 0).
 struct Group {
   const QuantScheme& scheme;
+  const OuterGrid* outer;  // of a two-level store; null while it is being chosen: any f32 scale will do
   std::span<const float> values;
   float low = 0, high = 0;  // smallest and largest value
   std::vector<float> padded_values, padded_importance;
 
-  Group(const QuantScheme& scheme_in, std::span<const float> values_in, std::span<const float> importance_in)
-      : scheme(scheme_in), values(values_in), padded_importance(values_in.size(), 1.0f) {
+  Group(const QuantScheme& scheme_in, const OuterGrid* outer_in, std::span<const float> values_in,
+        std::span<const float> importance_in)
+      : scheme(scheme_in), outer(outer_in), values(values_in), padded_importance(values_in.size(), 1.0f) {
     const auto [smallest, largest] = std::minmax_element(values.begin(), values.end());
     low = *smallest;
     high = *largest;
@@ -66,6 +87,42 @@ struct Group {
   }
   std::span<const float> importance() const { return {padded_importance.data(), values.size()}; }
 };
+
+// The grid of a group with these numbers, as the store holds them.
+
+void put_scale(const Group& group, float scale, GroupGrid& grid) {
+  const ScaleStore store = group.scheme.store;
+  if (!group.scheme.two_level()) {
+    grid.scale = stored_scale(scale, store);
+  } else if (group.outer == nullptr) {
+    grid.scale = stored_scale(scale, ScaleStore::f32);
+  } else if (group.outer->scale != 0 && scale != 0) {
+    const auto last = float(largest_code(store)), first = store == ScaleStore::u6_super ? 1 : -last;
+    const float code = round_small(std::clamp(scale / group.outer->scale, first, last));
+    grid.scale_code = int8_t(code != 0 ? code : std::copysign(1.0f, scale));
+    grid.scale = group.outer->scale * float(grid.scale_code);
+  }
+}
+
+// Offsets of super-blocks are never positive.
+void put_offset(const Group& group, float offset, GroupGrid& grid) {
+  const ScaleStore store = group.scheme.store;
+  if (!group.scheme.two_level()) {
+    grid.offset = stored_offset(offset, store);
+  } else if (group.outer == nullptr) {
+    grid.offset = std::min(offset, 0.0f);
+  } else if (group.outer->offset != 0) {
+    grid.offset_code =
+        int8_t(round_small(std::clamp(-offset / group.outer->offset, 0.0f, float(largest_code(store)))));
+    grid.offset = -(group.outer->offset * float(grid.offset_code));
+  }
+}
+
+GroupGrid scaled_grid(const Group& group, float scale, int zero) {
+  GroupGrid grid{.zero = zero};
+  put_scale(group, scale, grid);
+  return grid;
+}
 
 // Weighted sums over a group for the levels q_j = clamp(round((w_j - origin) * inverse), first, last).
 struct LevelSums {
@@ -90,6 +147,21 @@ inline LevelSums sum_levels(const Group& group, float origin, float inverse, flo
   return {.w = sum(w), .q = sum(q), .wq = sum(wq), .qq = sum(qq)};
 }
 
+// The same for the levels of the table nearest to w_j * inverse.
+LevelSums sum_table_levels(const Group& group, float inverse) {
+  Lanes wq = {}, qq = {};
+  for (size_t j = 0; j < group.padded_values.size(); j += kLanes) {
+    const Lanes h = load(&group.padded_importance[j]), value = load(&group.padded_values[j]);
+    const Lanes x = value * inverse;
+    Lanes level;
+    for (size_t i = 0; i < kLanes; ++i) level[i] = kIq4nlLevels[kNearestIq4nl[half_units(x[i])]];
+    const Lanes hl = h * level;
+    wq += hl * value;
+    qq += hl * level;
+  }
+  return {.wq = sum(wq), .qq = sum(qq)};
+}
+
 double error_of(const Group& group, const GroupGrid& grid) {
   return grid_error(group.scheme, grid, group.values, group.importance());
 }
@@ -101,28 +173,34 @@ GroupGrid symmetric_from_extremes(const Group& group) {
   const QuantScheme& s = group.scheme;
   const float extreme = group.high > -group.low ? group.high : group.low;
   const float scale = s.min_code() == 0 ? -extreme / float(s.mid_code()) : std::abs(extreme) / 127.0f;
-  return {.scale = stored_scale(scale, s.store), .zero = s.mid_code()};
+  return scaled_grid(group, scale, s.mid_code());
+}
+
+GroupGrid table_from_extremes(const Group& group) {
+  const float extreme = group.high > -group.low ? group.high : group.low;
+  return scaled_grid(group, extreme / kIq4nlLevels.front(), 0);
 }
 
 GroupGrid asymmetric_from_extremes(const Group& group) {
   const QuantScheme& s = group.scheme;
   const float low = std::min(group.low, 0.0f), high = std::max(group.high, 0.0f);
-  const float scale = stored_scale(high / float(s.max_code()) - low / float(s.max_code()), s.store);
-  if (scale == 0) return {};
-  return {.scale = scale, .zero = int(round_small(std::clamp(-low / scale, 0.0f, float(s.max_code()))))};
+  GroupGrid grid = scaled_grid(group, high / float(s.max_code()) - low / float(s.max_code()), 0);
+  if (grid.scale == 0) return {};
+  grid.zero = int(round_small(std::clamp(-low / grid.scale, 0.0f, float(s.max_code()))));
+  return grid;
 }
 
 // Least-squares scale for the codes that `grid` gives.
 GroupGrid refit_scale(const Group& group, const GroupGrid& grid) {
   double wl = 0, ll = 0;
   for (size_t j = 0; j < group.values.size(); ++j) {
-    const double level = round_to_code(group.scheme, grid, group.values[j]) - grid.zero;
+    const double level = group.scheme.level(round_to_code(group.scheme, grid, group.values[j])) - grid.zero;
     const double h = double(group.importance()[j]);
     wl += h * double(group.values[j]) * level;
     ll += h * level * level;
   }
   if (ll == 0) return grid;
-  return {.scale = stored_scale(float(wl / ll), group.scheme.store), .zero = grid.zero};
+  return scaled_grid(group, float(wl / ll), grid.zero);
 }
 
 // The refitted scale of the best trial; explained energy is (sum h w q)^2 / sum h q^2.
@@ -133,12 +211,13 @@ struct ScaleSweep {
 
   void trial(float inverse, int zero) {
     const QuantScheme& s = group.scheme;
-    const LevelSums sums =
-        sum_levels(group, 0, inverse, float(s.min_code() - zero), float(s.max_code() - zero));
+    offer(sum_levels(group, 0, inverse, float(s.min_code() - zero), float(s.max_code() - zero)), zero);
+  }
+  void offer(const LevelSums& sums, int zero) {
     const double explained = sums.wq * sums.wq / sums.qq;
     if (!(explained > best)) return;  // also when nothing rounds away from zero (0/0)
     best = explained;
-    grid = {.scale = stored_scale(float(sums.wq / sums.qq), s.store), .zero = zero};
+    grid = scaled_grid(group, float(sums.wq / sums.qq), zero);
   }
 };
 
@@ -152,6 +231,17 @@ GroupGrid sweep_symmetric(const Group& group) {
     sweep.trial(inverse, s.mid_code());
     if (s.min_code() == 0) sweep.trial(-inverse, s.mid_code());  // the grid is one code longer on one side
   }
+  return sweep.grid;
+}
+
+GroupGrid sweep_table(const Group& group) {
+  const float extreme = group.high > -group.low ? group.high : group.low;
+  ScaleSweep sweep{.group = group, .best = 0, .grid = {}};
+  for (int i = 0; i < kSweep; ++i)
+    for (const float end : {float(kIq4nlLevels.front()), float(kIq4nlLevels.back())}) {
+      const float inverse = end * table_stretch(i) / extreme;
+      if (std::isfinite(inverse)) sweep.offer(sum_table_levels(group, inverse), 0);
+    }
   return sweep.grid;
 }
 
@@ -171,9 +261,10 @@ GroupGrid sweep_asymmetric(const Group& group) {
 // offset lost. A constant group becomes the offset and a scale for the remainder.
 GroupGrid offset_from_extremes(const Group& group) {
   const QuantScheme& s = group.scheme;
-  const float offset = stored_offset(group.low, s.store);
-  const float span = group.high / float(s.max_code()) - offset / float(s.max_code());
-  return {.scale = stored_scale(span, s.store), .offset = offset};
+  GroupGrid grid;
+  put_offset(group, group.low, grid);
+  put_scale(group, group.high / float(s.max_code()) - grid.offset / float(s.max_code()), grid);
+  return grid;
 }
 
 // Least squares of scale and offset for given codes: the 2x2 normal equations, with values counted from
@@ -182,11 +273,11 @@ GroupGrid offset_from_extremes(const Group& group) {
 GroupGrid fit_offset(const Group& group, float origin, double h, const LevelSums& sums) {
   const double determinant = h * sums.qq - sums.q * sums.q;
   const double slope = (h * sums.wq - sums.q * sums.w) / determinant;
-  const float offset =
-      stored_offset(float(double(origin) + (sums.w - slope * sums.q) / h), group.scheme.store);
-  const double remainder = double(offset) - double(origin);
-  return {.scale = stored_scale(float((sums.wq - remainder * sums.q) / sums.qq), group.scheme.store),
-          .offset = offset};
+  GroupGrid grid;
+  put_offset(group, float(double(origin) + (sums.w - slope * sums.q) / h), grid);
+  const double remainder = double(grid.offset) - double(origin);
+  put_scale(group, float((sums.wq - remainder * sums.q) / sums.qq), grid);
+  return grid;
 }
 
 GroupGrid refit_offset(const Group& group, const GroupGrid& grid) {
@@ -238,8 +329,9 @@ struct Methods {
   GroupGrid (*refit)(const Group&, const GroupGrid&);
 };
 
-Methods methods(Zero zero) {
-  switch (zero) {
+Methods methods(const QuantScheme& scheme) {
+  if (scheme.levels == Levels::iq4nl) return {table_from_extremes, sweep_table, refit_scale};
+  switch (scheme.zero) {
     case Zero::mid: return {symmetric_from_extremes, sweep_symmetric, refit_scale};
     case Zero::integer: return {asymmetric_from_extremes, sweep_asymmetric, refit_scale};
     case Zero::offset: break;
@@ -247,12 +339,8 @@ Methods methods(Zero zero) {
   return {offset_from_extremes, sweep_offset, refit_offset};
 }
 
-}  // namespace
-
-GroupGrid choose_grid(const QuantScheme& scheme, std::span<const float> values,
-                      std::span<const float> importance, GridSearch search) {
-  const Group group(scheme, values, importance);
-  const Methods method = methods(scheme.zero);
+GroupGrid choose(const Group& group, GridSearch search) {
+  const Methods method = methods(group.scheme);
   GroupGrid best = method.from_extremes(group);
   if (search == GridSearch::none || best.scale == 0) return best;
 
@@ -273,26 +361,70 @@ GroupGrid choose_grid(const QuantScheme& scheme, std::span<const float> values,
   return best;
 }
 
+}  // namespace
+
+float stored_scale(float value, ScaleStore store) {
+  const float largest = is_half(store) ? 65504.0f : std::numeric_limits<float>::max();
+  const float smallest = is_half(store) ? 0x1p-24f : std::numeric_limits<float>::denorm_min();
+  if (value == 0) return 0;
+  return std::copysign(std::clamp(round_to_store(std::abs(value), store), smallest, largest), value);
+}
+
+uint8_t nearest_iq4nl(float x) { return kNearestIq4nl[half_units(x)]; }
+
+OuterGrid choose_outer(const QuantScheme& scheme, int64_t group, std::span<const float> values,
+                       std::span<const float> importance, GridSearch search, float head_room) {
+  float scale = 0, offset = 0;
+  for (size_t first = 0; first < values.size(); first += size_t(group)) {
+    const auto h = importance.empty() ? importance : importance.subspan(first, size_t(group));
+    const GroupGrid grid = choose(Group(scheme, nullptr, values.subspan(first, size_t(group)), h), search);
+    scale = std::max(scale, std::abs(grid.scale));
+    offset = std::max(offset, -grid.offset);
+  }
+  const float unit = head_room / float(largest_code(scheme.store));
+  return {.scale = stored_scale(scale * unit, scheme.store),
+          .offset = stored_scale(offset * unit, scheme.store)};
+}
+
+GroupGrid choose_grid(const QuantScheme& scheme, std::span<const float> values,
+                      std::span<const float> importance, GridSearch search, const OuterGrid& outer) {
+  return choose(Group(scheme, &outer, values, importance), search);
+}
+
 double grid_error(const QuantScheme& scheme, const GroupGrid& grid, std::span<const float> values,
                   std::span<const float> importance) {
   double error = 0;
   for (size_t j = 0; j < values.size(); ++j) {
     const double difference =
-        double(values[j]) - double(code_value(grid, round_to_code(scheme, grid, values[j])));
+        double(values[j]) - double(code_value(scheme, grid, round_to_code(scheme, grid, values[j])));
     error += (importance.empty() ? 1.0 : double(importance[j])) * difference * difference;
   }
   return error;
 }
 
+void set_outer(QuantizedTensor& q, int64_t r, int64_t g, const OuterGrid& outer) {
+  q.outer_scales[q.outer_at(r, g)] = outer.scale;
+  if (!q.outer_offsets.empty()) q.outer_offsets[q.outer_at(r, g)] = outer.offset;
+}
+
 void set_grid(QuantizedTensor& q, int64_t r, int64_t g, const GroupGrid& grid) {
   const auto at = size_t(r * q.groups() + g);
-  q.scales[at] = grid.scale;
   if (q.scheme.zero == Zero::integer) q.zeros[at] = uint8_t(grid.zero);
-  if (q.scheme.zero == Zero::offset) q.offsets[at] = grid.offset;
+  if (q.scheme.two_level()) {
+    q.scale_codes[at] = grid.scale_code;
+    if (!q.offset_codes.empty()) q.offset_codes[at] = grid.offset_code;
+  } else {
+    q.scales[at] = grid.scale;
+    if (!q.offsets.empty()) q.offsets[at] = grid.offset;
+  }
 }
 
 GroupGrid get_grid(const QuantizedTensor& q, int64_t r, int64_t g) {
-  return {.scale = q.scale(r, g), .zero = q.zero(r, g), .offset = q.offset(r, g)};
+  GroupGrid grid{.scale = q.scale(r, g), .zero = q.zero(r, g), .offset = q.offset(r, g)};
+  const auto at = size_t(r * q.groups() + g);
+  if (!q.scale_codes.empty()) grid.scale_code = q.scale_codes[at];
+  if (!q.offset_codes.empty()) grid.offset_code = q.offset_codes[at];
+  return grid;
 }
 
 }  // namespace edgeq

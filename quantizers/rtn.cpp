@@ -51,13 +51,23 @@ class Rtn final : public Quantizer {
     const GridSearch search = search_ == Search::none ? GridSearch::none : GridSearch::mse;
     const auto group = size_t(scheme_.group_size(target.cols));
     const std::span<const float> row(target.row(r), size_t(target.cols));
+    const auto outer_size = size_t(scheme_.outer_size(target.cols));
+    const auto importance_of = [&](size_t first, size_t count) {
+      return importance.empty() ? importance : importance.subspan(first, count);
+    };
     std::vector<uint8_t> codes(row.size());
+    OuterGrid outer;
     for (size_t g = 0; g < row.size() / group; ++g) {
-      const auto values = row.subspan(g * group, group);
-      const auto h = importance.empty() ? importance : importance.subspan(g * group, group);
-      const GroupGrid grid = choose_grid(scheme_, values, h, search);
+      const size_t first = g * group;
+      if (scheme_.two_level() && first % outer_size == 0) {
+        outer = choose_outer(scheme_, int64_t(group), row.subspan(first, outer_size),
+                             importance_of(first, outer_size), search, 1);
+        set_outer(out, r, int64_t(g), outer);
+      }
+      const auto values = row.subspan(first, group);
+      const GroupGrid grid = choose_grid(scheme_, values, importance_of(first, group), search, outer);
       set_grid(out, r, int64_t(g), grid);
-      for (size_t j = 0; j < group; ++j) codes[g * group + j] = round_to_code(scheme_, grid, values[j]);
+      for (size_t j = 0; j < group; ++j) codes[first + j] = round_to_code(scheme_, grid, values[j]);
     }
     out.set_codes(r, codes);
   }

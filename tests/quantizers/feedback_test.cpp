@@ -35,7 +35,7 @@ double identity_error(const Feedback& f, const Tensor& hessian) {
 TEST(Feedback, TheFactorInvertsTheDampedHessianInRoundingOrder) {
   const InputStats stats = stats_of(random_inputs(200, 48, 0.6, 1));
   for (ColumnOrder order : {ColumnOrder::none, ColumnOrder::group}) {
-    Feedback f = make_feedback(stats.hessian.matrix(), 16, order, 0.01);
+    Feedback f = make_feedback(stats.hessian.matrix(), {16, 16}, order, 0.01);
     // U is stored in f32 and H' has a condition number below 1e4: 2^-24 * 1e4 bounds what that costs.
     EXPECT_LT(identity_error(f, stats.hessian), 1e4 * 0x1p-24);
     f.damping = 0.011;  // control
@@ -49,7 +49,7 @@ TEST(Feedback, GroupOrderKeepsGroupsTogetherAndPutsLargeColumnsFirst) {
   const int64_t d = 48, group = 16;
   const InputStats stats = stats_of(random_inputs(100, d, 0.3, 2));
   const auto h = stats.hessian.matrix();
-  const auto order = column_order(h, group, ColumnOrder::group);
+  const auto order = column_order(h, {group, group}, ColumnOrder::group);
   std::vector<bool> seen(size_t(d), false);
   for (int64_t k = 0; k < d; ++k) {
     const int64_t column = order[size_t(k)];
@@ -71,12 +71,12 @@ TEST(Feedback, RaisesTheDampingOfASingularHessianAndSaysSo) {
   double mean = 0;
   for (int64_t j = 0; j < 12; ++j) mean += double(stats.hessian.matrix()(j, j)) / 12;
   for (int64_t j = 0; j < 12; ++j) stats.hessian.matrix()(j, j) -= float(0.05 * mean);
-  const Feedback f = make_feedback(stats.hessian.matrix(), 4, ColumnOrder::group, 0.01);
+  const Feedback f = make_feedback(stats.hessian.matrix(), {4, 4}, ColumnOrder::group, 0.01);
   EXPECT_EQ(f.damping_raises, 1);
   EXPECT_DOUBLE_EQ(f.damping, 0.1);
   EXPECT_LT(identity_error(f, stats.hessian), 1e-4);
 
-  const Feedback from_nothing = make_feedback(stats.hessian.matrix(), 4, ColumnOrder::group, 0);
+  const Feedback from_nothing = make_feedback(stats.hessian.matrix(), {4, 4}, ColumnOrder::group, 0);
   EXPECT_GT(from_nothing.damping_raises, 1);
   EXPECT_GE(from_nothing.damping, 0.05);
 }
@@ -85,7 +85,9 @@ TEST(Feedback, RefusesWhatNoDampingCures) {
   Tensor hessian(DType::f32, {2, 2});
   hessian.f32()[0] = hessian.f32()[3] = 1;
   hessian.f32()[1] = hessian.f32()[2] = 100;
-  EXPECT_EQ(error_of([&] { make_feedback(hessian.matrix(), 2, ColumnOrder::none, 0.01); }),
+  EXPECT_EQ(error_of([&] {
+              make_feedback(hessian.matrix(), {2, 2}, ColumnOrder::none, 0.01);
+            }),
             "the second moment of the inputs is not positive definite even with damping 10");
 }
 

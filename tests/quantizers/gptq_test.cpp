@@ -59,7 +59,7 @@ QuantizedTensor brain_surgeon(const std::string& scheme_text, const Tensor& weig
   const QuantScheme scheme = parse_scheme(scheme_text);
   const auto rows = size_t(weight.rows()), n = size_t(weight.cols());
   const auto group = size_t(scheme.group_size(weight.cols()));
-  const auto order = column_order(hessian.matrix(), int64_t(group), kind);
+  const auto order = column_order(hessian.matrix(), {int64_t(group), int64_t(group)}, kind);
   Matrix inverse = inverse_of_damped(hessian, order, damp);
   Matrix w(rows, std::vector<double>(n));
   for (size_t r = 0; r < rows; ++r)
@@ -76,7 +76,7 @@ QuantizedTensor brain_surgeon(const std::string& scheme_text, const Tensor& weig
         set_grid(out, int64_t(r), order[j] / int64_t(group), grids[r]);
       }
       const uint8_t code = round_to_code(scheme, grids[r], float(w[r][j]));
-      const double error = (w[r][j] - double(code_value(grids[r], code))) / inverse[j][j];
+      const double error = (w[r][j] - double(code_value(scheme, grids[r], code))) / inverse[j][j];
       for (size_t k = j + 1; k < n; ++k) w[r][k] -= error * inverse[j][k];
       codes[r][size_t(order[j])] = code;
     }
@@ -90,8 +90,8 @@ QuantizedTensor brain_surgeon(const std::string& scheme_text, const Tensor& weig
 TEST(Gptq, EqualsTheUnblockedReference) {
   const Tensor weight = random_matrix(10, 192, 1);
   const InputStats stats = stats_of(random_inputs(400, 192, 0.5, 2));
-  for (const char* scheme :
-       {"int4-g32-sym", "int3-g64-asym", "int4-g96-offset", "int4-channel-sym", "int8-g192-sym"}) {
+  for (const char* scheme : {"int4-g32-sym", "int3-g64-asym", "int4-g96-offset", "int4-channel-sym",
+                             "int8-g192-sym", "iq4nl-g32"}) {
     for (const char* order : {"none", "group"}) {
       const auto kind = std::string(order) == "none" ? ColumnOrder::none : ColumnOrder::group;
       const auto fast =
@@ -123,7 +123,8 @@ TEST(Gptq, EqualsRoundToNearestWhenInputsDoNotCorrelate) {
   for (int64_t i = 0; i < 128; ++i)
     for (int64_t j = 0; j < 128; ++j)
       if (i != j) stats.hessian.matrix()(i, j) = 0;
-  for (const char* scheme : {"int4-g32-sym", "int3-g32-asym", "int4-g64-offset", "int8-channel-sym"}) {
+  for (const char* scheme :
+       {"int4-g32-sym", "int3-g32-asym", "int4-g64-offset", "int8-channel-sym", "iq4_nl"}) {
     const auto plain = quantize("rtn", scheme, weight, stats).weight;
     EXPECT_EQ(quantize("gptq", scheme, weight, stats, {{"search", "none"}}).weight, plain) << scheme;
     EXPECT_NE(quantize("gptq", scheme, weight, correlated, {{"search", "none"}}).weight, plain)
@@ -145,6 +146,30 @@ TEST(Gptq, BeatsRoundToNearestWhenInputsCorrelate) {
     const InputStats other = stats_of(random_inputs(600, 192, 0.5, 60));
     const auto misled = quantize("gptq", scheme, weight, other).weight;
     EXPECT_GT(relative_error(weight, misled, stats), 0.8 * relative_error(weight, nearest, stats)) << scheme;
+  }
+}
+
+TEST(Gptq, BeatsRoundToNearestOnEveryKindOfStore) {
+  const Tensor weight = random_matrix(16, 512, 25);
+  const InputStats stats = stats_of(random_inputs(700, 512, 0.5, 26));
+  for (const char* scheme : {"iq4_nl", "int4-g32-s8", "iq4nl-g32-s8", "int3-g64-asym-s8", "q5_0", "q5_1",
+                             "q4_k", "q5_k", "q6_k"}) {
+    const auto nearest = quantize("rtn", scheme, weight, stats, {{"search", "weighted"}}).weight;
+    const auto gptq = quantize("gptq", scheme, weight, stats).weight;
+    EXPECT_LT(relative_error(weight, gptq, stats), 0.8 * relative_error(weight, nearest, stats)) << scheme;
+  }
+}
+
+// Scale codes cost little: their scales are rounded before the codes, which make up for it.
+TEST(Gptq, ScalesOfEightBitsCostLittle) {
+  constexpr double kScaleCodesCost = 1.03;  // measured: below 1.02
+  const Tensor weight = random_matrix(32, 512, 27);
+  const InputStats stats = stats_of(random_inputs(700, 512, 0.5, 28));
+  for (const auto& [codes, floats] :
+       {std::pair{"int4-g32-s8", "int4-g32-sym"}, {"iq4nl-g32-s8", "iq4nl-g32"}}) {
+    const double coded = relative_error(weight, quantize("gptq", codes, weight, stats).weight, stats);
+    const double plain = relative_error(weight, quantize("gptq", floats, weight, stats).weight, stats);
+    EXPECT_LT(coded, kScaleCodesCost * plain) << codes << " " << coded / plain;
   }
 }
 

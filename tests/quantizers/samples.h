@@ -70,6 +70,7 @@ inline Tensor dequantized(const QuantizedTensor& q) {
   return out;
 }
 
+// Those with flat stores.
 inline const std::vector<std::string>& all_schemes() {
   static const std::vector<std::string> schemes = [] {
     std::vector<std::string> texts;
@@ -78,6 +79,8 @@ inline const std::vector<std::string>& all_schemes() {
         for (const char* zero : {"sym", "asym", "offset"})
           for (const char* store : {"", "-f16", "-f32"})
             texts.push_back("int" + std::to_string(bits) + "-" + group + "-" + zero + store);
+    for (const char* text : {"iq4nl-g32", "iq4nl-g64", "iq4nl-channel", "iq4nl-g32-f32"})
+      texts.emplace_back(text);
     return texts;
   }();
   return schemes;
