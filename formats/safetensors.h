@@ -65,14 +65,17 @@ class SafetensorsFolder final : public TensorReader {
 
 // Writes a safetensors file tensor by tensor; the header comes last, because metadata (hashes, provenance) is
 // known last. Room for it is reserved in front and filled with spaces; a longer header moves the data once.
-// Data begins on a multiple of 64 bytes and so does every tensor: where a size is not a multiple of 64, a U8
-// tensor "pad.<n>" follows, since the format allows no holes.
+// Data begins on a multiple of 64 bytes and so does every tensor (Alignment::lines: for kernels that run from
+// the mapping), or every tensor begins on a multiple of its element size (Alignment::elements: for other
+// tools, which take what they do not know for a mistake). Where that leaves a hole, which the format does not
+// allow, a U8 tensor "pad.<n>" fills it.
 class SafetensorsWriter {
  public:
   static constexpr int64_t kHeaderRoom = 64 * 1024;
+  enum class Alignment : uint8_t { lines, elements };
 
   explicit SafetensorsWriter(std::string path, OutputFile::Existing existing = OutputFile::Existing::refuse,
-                             int64_t header_room = kHeaderRoom);
+                             int64_t header_room = kHeaderRoom, Alignment alignment = Alignment::lines);
 
   const std::string& path() const { return out_.path(); }
   // bytes.size() is element_count(shape) * dtype_bytes(dtype); names are unique.
@@ -82,9 +85,12 @@ class SafetensorsWriter {
   void append(std::span<const std::byte> bytes);
   // Writes the header, syncs and renames. Returns the file's bytes.
   int64_t finish(const std::map<std::string, std::string>& metadata);
+  // Tensors so far, pads among them.
+  const std::vector<SafetensorsEntry>& tensors() const { return header_.tensors; }
 
  private:
   OutputFile out_;
+  Alignment alignment_;
   int64_t data_begin_;
   SafetensorsHeader header_;
   int64_t pads_ = 0;

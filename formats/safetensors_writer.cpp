@@ -9,7 +9,7 @@
 namespace edgeq {
 namespace {
 
-constexpr int64_t kAlignment = 64;
+constexpr int64_t kAlignment = 64;  // of data, and of tensors in lines
 constexpr int64_t kLengthBytes = 8;
 
 constexpr int64_t align(int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
@@ -23,16 +23,18 @@ bool unique_names(const std::vector<SafetensorsEntry>& entries) {
 
 }  // namespace
 
-SafetensorsWriter::SafetensorsWriter(std::string path, OutputFile::Existing existing, int64_t header_room)
-    : out_(std::move(path), existing), data_begin_(align(header_room)) {
+SafetensorsWriter::SafetensorsWriter(std::string path, OutputFile::Existing existing, int64_t header_room,
+                                     Alignment alignment)
+    : out_(std::move(path), existing), alignment_(alignment), data_begin_(align(header_room)) {
   out_.write(std::string(size_t(data_begin_), ' '));
 }
 
 void SafetensorsWriter::begin(const std::string& name, DType dtype, const Shape& shape) {
   EDGEQ_CHECK(missing_bytes_ == 0, "a tensor is complete before the next begins");
-  if (out_.position() % kAlignment != 0) {
+  const int64_t step = alignment_ == Alignment::lines ? kAlignment : dtype_bytes(dtype);
+  if (out_.position() % step != 0) {
     const uint64_t from = uint64_t(out_.position() - data_begin_);
-    out_.pad_to(kAlignment);
+    out_.pad_to(step);
     const uint64_t to = uint64_t(out_.position() - data_begin_);
     header_.tensors.push_back({fmt::format("pad.{}", pads_++), DType::u8, {int64_t(to - from)}, from, to});
   }

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "formats/output_folder.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <stdio.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <filesystem>
+#include <system_error>
+#include <utility>
+
+#include "core/error.h"
+
+namespace edgeq {
+namespace {
+
+namespace fs = std::filesystem;
+
+[[noreturn]] void fail(std::string_view verb, const std::string& path, int reason) {
+  throw Error(fmt::format("cannot {} {}: {}", verb, path, std::generic_category().message(reason)));
+}
+
+Error already_exists(const std::string& path) {
+  return Error(fmt::format("{} exists already; expected a new folder", path))
+      .set_hint("remove it or choose another output");
+}
+
+// Only what looks like an export is removed: a mistyped path must not cost a home.
+void check_replaceable(const std::string& path) {
+  std::error_code error;
+  bool has_config = false, only_files = fs::is_directory(path, error);
+  for (auto entry = fs::directory_iterator(path, error); !error && entry != fs::directory_iterator();
+       ++entry) {
+    only_files &= entry->symlink_status().type() == fs::file_type::regular;
+    has_config |= entry->path().filename() == "config.json";
+  }
+  if (error || !only_files || !has_config)
+    throw Error(fmt::format("{} is not a folder of files with a config.json; it is not replaced", path))
+        .set_hint("remove it or choose another output");
+}
+
+std::string without_slash(std::string path) {
+  while (path.size() > 1 && path.back() == '/') path.pop_back();
+  return path;
+}
+
+int rename_folder(const std::string& from, const std::string& to, unsigned flags) {
+  return ::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), flags) == 0 ? 0 : errno;
+}
+
+}  // namespace
+
+OutputFolder::OutputFolder(std::string path, OutputFile::Existing existing)
+    : path_(without_slash(std::move(path))), partial_(path_ + ".partial"), existing_(existing) {
+  struct stat status {};
+  if (::lstat(path_.c_str(), &status) == 0) {
+    if (existing_ == OutputFile::Existing::refuse) throw already_exists(path_);
+    check_replaceable(path_);
+  }
+  open_partial();
+}
+
+OutputFolder::~OutputFolder() {
+  if (descriptor_ < 0) return;
+  std::error_code ignored;
+  fs::remove_all(partial_, ignored);
+  ::close(descriptor_);
+}
+
+void OutputFolder::open_partial() {
+  if (::mkdir(partial_.c_str(), 0777) != 0 && errno != EEXIST) fail("create", partial_, errno);
+  const int descriptor = ::open(partial_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+  if (descriptor < 0) fail("open", partial_, errno);
+  if (::flock(descriptor, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+    ::close(descriptor);
+    throw Error(fmt::format("{} is being written by another process", partial_));
+  }
+  descriptor_ = descriptor;
+  std::error_code error;
+  for (auto entry = fs::directory_iterator(partial_, error); !error && entry != fs::directory_iterator();
+       entry.increment(error))
+    fs::remove_all(entry->path(), error);
+  if (error) fail("clear", partial_, error.value());
+}
+
+void OutputFolder::write(std::string_view name, std::string_view text) {
+  OutputFile out(file(name));
+  out.write(text);
+  out.commit();
+}
+
+void OutputFolder::commit() {
+  EDGEQ_CHECK(descriptor_ >= 0, "a folder is committed once");
+  ::fsync(descriptor_);
+  int failed = rename_folder(partial_, path_, RENAME_NOREPLACE);
+  if (failed == EEXIST && existing_ == OutputFile::Existing::refuse) throw already_exists(path_);
+  if (failed == EEXIST) {
+    check_replaceable(path_);
+    failed = rename_folder(partial_, path_, RENAME_EXCHANGE);
+    std::error_code error;
+    if (failed == 0) fs::remove_all(partial_, error);  // what was there before
+  } else if (failed == EINVAL || failed == ENOSYS) {
+    // File systems without these flags: a rename puts a folder only over nothing or an empty folder.
+    failed = ::rename(partial_.c_str(), path_.c_str()) == 0 ? 0 : errno;
+  }
+  if (failed != 0) fail("rename to its final name", partial_, failed);
+  ::close(std::exchange(descriptor_, -1));
+}
+
+}  // namespace edgeq
