@@ -135,7 +135,9 @@ void register_matmuls(const KernelTable& table) {
   };
   for (const char* scheme : {"int4-g64-sym", "int8-g32-sym"})
     for (const MatrixShape& shape : kShapes) add(scheme, shape);
-  for (const char* scheme : {"int4-g32-offset", "int3-g64-sym", "int6-g64-asym"}) add(scheme, kShapes[1]);
+  for (const char* scheme : {"iq4nl-g32", "iq4nl-g32-s8", "int4-g32-sym", "int4-g32-s8", "int4-g32-offset",
+                             "int3-g64-sym", "int6-g64-asym"})
+    add(scheme, kShapes[1]);
 }
 
 void register_float(const KernelTable& table) {

@@ -216,6 +216,13 @@ PanelShape panel_shape(const QuantScheme& scheme, int64_t rows, int64_t cols) {
   return shape;
 }
 
+void require_kernels(const QuantScheme& scheme) {
+  if (scheme.group == 0 || scheme.group % kPanelBlock == 0) return;
+  throw Error(fmt::format("no kernel runs {}: its groups of {} are no multiple of {} columns",
+                          scheme_text(scheme), scheme.group, kPanelBlock))
+      .set_hint("it is run from a GGUF file, by llama.cpp");
+}
+
 void pack_panels(const QuantizedTensor& tensor, std::span<std::byte> packed) {
   const QuantScheme& scheme = tensor.scheme;
   const PanelShape shape = panel_shape(scheme, tensor.rows, tensor.cols);

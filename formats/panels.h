@@ -43,6 +43,8 @@ struct PanelShape {
 // Throws Error when the layout cannot hold the scheme: a group that is neither the whole row nor a multiple
 // of 32. The groups of 16 of q6_k are stored, on their way to a GGUF file, but no kernel runs them.
 PanelShape panel_shape(const QuantScheme& scheme, int64_t rows, int64_t cols);
+// Throws Error, with the cure, for schemes whose panels no kernel runs: those with groups below a block.
+void require_kernels(const QuantScheme& scheme);
 // packed: panels * bytes.
 void pack_panels(const QuantizedTensor& tensor, std::span<std::byte> packed);
 QuantizedTensor unpack_panels(const QuantScheme& scheme, int64_t rows, int64_t cols,

@@ -73,6 +73,7 @@ SitePlan plan_site(const Recipe& recipe, const SiteShape& shape, const Checkpoin
     if (found->correct && shape.name != "embedding" && recipe.calibration.statistics.empty())
       site.correction = make_correction(*found->correct);
     check_columns(site.scheme, site.cols);
+    if (recipe.target == Target::packed) require_kernels(site.scheme);
     const PanelShape panels = panel_shape(site.scheme, site.rows, site.cols);
     site.bytes = panels.panels * panels.bytes;
     return site;

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "runtime/packed_matrix.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 
 #include "core/error.h"
 #include "core/half.h"
 #include "formats/panels.h"
+#include "runtime/kernels/kernel_weight.h"
 
 namespace edgeq {
 namespace {
@@ -40,31 +39,19 @@ DType exact_dtype(const Tensor& tensor) {
 
 PackedMatrix::PackedMatrix(const PackedWeight& weight, const KernelTable& kernels)
     : kernels_(&kernels), quantized_(weight.scheme.has_value()), rows_(weight.rows), cols_(weight.cols) {
-  const auto* panels = reinterpret_cast<const unsigned char*>(weight.panels.data());
   if (!quantized_) {
     const PanelShape shape = float_panel_shape(*weight.dtype, rows_, cols_);
     panels_ = shape.panels;
     panel_bytes_ = shape.bytes;
-    float_weight_ = {panels, shape.bytes, cols_, element_of(*weight.dtype)};
+    float_weight_ = {reinterpret_cast<const unsigned char*>(weight.panels.data()), shape.bytes, cols_,
+                     element_of(*weight.dtype)};
     return;
   }
   const QuantScheme& scheme = *weight.scheme;
-  if (scheme.levels != Levels::uniform || scheme.two_level())
-    throw Error(fmt::format("no kernel runs {}", scheme_text(scheme)));
   const PanelShape shape = panel_shape(scheme, rows_, cols_);
   panels_ = shape.panels;
   panel_bytes_ = shape.bytes;
-  weight_ = {.panels = panels,
-             .panel_bytes = shape.bytes,
-             .scales = shape.scales,
-             .zeros = scheme.zero == Zero::integer ? shape.zeros : -1,
-             .offsets = scheme.zero == Zero::offset ? shape.offsets : -1,
-             .cols = cols_,
-             .blocks = shape.blocks,
-             .group_blocks = scheme.group == 0 ? shape.blocks : scheme.group / kPanelBlock,
-             .bits = scheme.bits,
-             .mid = scheme.zero == Zero::mid ? scheme.mid_code() : 0,
-             .scale_bytes = scheme.store == ScaleStore::f16 ? 2 : 4};
+  weight_ = kernel_weight(scheme, rows_, cols_, weight.panels.data());
 }
 
 PackedMatrix::PackedMatrix(const Tensor& matrix, const KernelTable& kernels)

@@ -5,7 +5,7 @@
 //   a product pair is at most 2 * (2^bits - 1) * 127, hence 8 of them fit for bits <= 4 (30,480), 4 for 5
 //   bits (31,496), 2 for 6 (32,004), 1 for 7 (32,258). For 8 bits the code minus 128 is split into its
 //   magnitude (unsigned, at most 128) and its sign, which moves to the activation (at least -127, so it can
-//   be negated): 2 * 128 * 127 = 32,512.
+//   be negated): 2 * 128 * 127 = 32,512. Levels of a table are signed as they are, at most 127.
 #include <immintrin.h>
 
 #include "runtime/kernels/kernel_abi.h"
@@ -17,6 +17,11 @@ constexpr int64_t kTile = 4;  // tokens whose sums are held in registers
 constexpr int64_t kInputBytes =
     16384;  // activations that one pass over the panels takes: half a level-1 cache
 constexpr int64_t kPrefetchBytes = 16384;  // how far ahead of the codes in use; into the second-level cache
+
+// How codes lie: 2..8 bits, or kTable: 4 bits that look up a level.
+constexpr int kTable = 9;
+constexpr int bits_of(int format) { return format == kTable ? 4 : format; }
+inline int format_of(const KernelWeight& w) { return w.levels == nullptr ? w.bits : kTable; }
 
 inline __m256i load_bytes(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
 
@@ -37,13 +42,29 @@ inline __m256 load_scales(const unsigned char* p, int32_t scale_bytes) {
   return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 }
 
+// The 8 codes at `codes` times the outer scales at `outer`.
+inline __m256 coded_scales(const unsigned char* codes, const unsigned char* outer) {
+  const __m128i raw = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(codes));
+  return _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(raw)),
+                       _mm256_loadu_ps(reinterpret_cast<const float*>(outer)));
+}
+
 // `bias` is what decode_step has taken off the codes.
 inline Group load_group(const KernelWeight& w, const unsigned char* panel, int64_t group, int half,
                         int bias) {
   Group g;
-  const int64_t first = group * 16 + half * 8, floats = first * w.scale_bytes;
-  g.scale = load_scales(panel + w.scales + floats, w.scale_bytes);
-  g.offset = w.offsets < 0 ? _mm256_set1_ps(-0.0f) : load_scales(panel + w.offsets + floats, w.scale_bytes);
+  g.offset = _mm256_set1_ps(-0.0f);
+  const int64_t first = group * 16 + half * 8, at = first * w.scale_bytes;
+  if (w.scale_bytes == 1) {
+    const int64_t outer = (group >> w.outer_shift) * 64 + half * 32;
+    g.scale = coded_scales(panel + w.scales + at, panel + w.outer_scales + outer);
+    if (w.offsets >= 0)
+      g.offset =
+          _mm256_xor_ps(coded_scales(panel + w.offsets + at, panel + w.outer_offsets + outer), g.offset);
+  } else {
+    g.scale = load_scales(panel + w.scales + at, w.scale_bytes);
+    if (w.offsets >= 0) g.offset = load_scales(panel + w.offsets + at, w.scale_bytes);
+  }
   const __m256i zero =
       w.zeros < 0
           ? _mm256_set1_epi32(w.mid)
@@ -62,12 +83,18 @@ inline __m256i decode_plane(const unsigned char* codes, int step) {
   return _mm256_and_si256(shift >= 0 ? _mm256_slli_epi16(raw, shift) : _mm256_srli_epi16(raw, -shift), mask);
 }
 
-// Codes of 8 rows x 4 columns as bytes: unsigned, but for 8 bits signed with kBias<8> taken off.
-template <int kBits>
-constexpr int kBias = kBits == 8 ? 128 : 0;
+inline __m256i load_table(const KernelWeight& w) {
+  if (w.levels == nullptr) return _mm256_setzero_si256();
+  return _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(w.levels)));
+}
 
-template <int kBits>
-inline __m256i decode_step(const unsigned char* block, int step) {
+// Codes of 8 rows x 4 columns as bytes: unsigned, but for 8 bits and tables signed with 128 taken off.
+template <int kFormat>
+constexpr int kBias = kFormat == 8 || kFormat == kTable ? 128 : 0;
+
+template <int kFormat>
+inline __m256i decode_step(const unsigned char* block, __m256i table, int step) {
+  constexpr int kBits = bits_of(kFormat);
   if constexpr (kBits == 8)
     return _mm256_xor_si256(load_bytes(block + step * 64), _mm256_set1_epi8(static_cast<char>(0x80)));
   __m256i codes = _mm256_setzero_si256();
@@ -76,34 +103,36 @@ inline __m256i decode_step(const unsigned char* block, int step) {
     codes = _mm256_or_si256(codes, decode_plane<2, kBits & 4>(block + (kBits & 4) * 64, step));
   if constexpr ((kBits & 1) != 0)
     codes = _mm256_or_si256(codes, decode_plane<1, kBits & 6>(block + (kBits & 6) * 64, step));
+  if constexpr (kFormat == kTable) codes = _mm256_shuffle_epi8(table, codes);
   return codes;
 }
 
 // Steps whose products may be added in int16 (see the bound above).
-template <int kBits>
-constexpr int kStepsInInt16 = kBits <= 4   ? 8
-                              : kBits == 5 ? 4
-                              : kBits == 6 ? 2
-                                           : 1;
+template <int kFormat>
+constexpr int kStepsInInt16 = kFormat <= 4   ? 8
+                              : kFormat == 5 ? 4
+                              : kFormat == 6 ? 2
+                                             : 1;
 
-template <int kBits>
+template <int kFormat>
 inline __m256i multiply_step(__m256i codes, __m256i x) {
-  if constexpr (kBits == 8) return _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(x, codes));
+  if constexpr (kBias<kFormat> != 0)
+    return _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(x, codes));
   return _mm256_maddubs_epi16(codes, x);
 }
 
 // dot[t] += codes of 8 rows times the activations of token t, over one block.
-template <int kBits, int kTokens>
-inline void multiply_block(const unsigned char* block, const int8_t* x, int64_t x_stride,
+template <int kFormat, int kTokens>
+inline void multiply_block(const unsigned char* block, __m256i table, const int8_t* x, int64_t x_stride,
                            __m256i dot[kTokens]) {
-  constexpr int kSteps = kStepsInInt16<kBits>;
+  constexpr int kSteps = kStepsInInt16<kFormat>;
   for (int first = 0; first < 8; first += kSteps) {
     __m256i pairs[kTokens];
     for (int t = 0; t < kTokens; ++t) pairs[t] = _mm256_setzero_si256();
     for (int step = first; step < first + kSteps; ++step) {
-      const __m256i codes = decode_step<kBits>(block, step);
+      const __m256i codes = decode_step<kFormat>(block, table, step);
       for (int t = 0; t < kTokens; ++t) {
-        const __m256i product = multiply_step<kBits>(codes, broadcast_i32(x + t * x_stride + step * 4));
+        const __m256i product = multiply_step<kFormat>(codes, broadcast_i32(x + t * x_stride + step * 4));
         pairs[t] = _mm256_add_epi16(pairs[t], product);
       }
     }
@@ -113,9 +142,11 @@ inline void multiply_block(const unsigned char* block, const int8_t* x, int64_t 
 }
 
 // kHalves halves of one panel, from `half` on, times kTokens tokens from `token` on.
-template <int kBits, int kTokens, int kHalves>
+template <int kFormat, int kTokens, int kHalves>
 inline void multiply_halves(const KernelWeight& w, const KernelInput& x, int64_t token,
                             const unsigned char* panel, int half, float* y, int64_t y_stride) {
+  constexpr int kBits = bits_of(kFormat);
+  const __m256i table = load_table(w);
   const int8_t* codes = x.codes + token * w.blocks * 32;
   const float* scales = x.scales + token * w.blocks;
   const int32_t* sums = x.sums + token * w.blocks;
@@ -124,7 +155,7 @@ inline void multiply_halves(const KernelWeight& w, const KernelInput& x, int64_t
     for (auto& s : row) s = _mm256_setzero_ps();
   for (int64_t b = 0, g = 0; b < w.blocks; ++g) {
     Group group[kHalves];
-    for (int h = 0; h < kHalves; ++h) group[h] = load_group(w, panel, g, half + h, kBias<kBits>);
+    for (int h = 0; h < kHalves; ++h) group[h] = load_group(w, panel, g, half + h, kBias<kFormat>);
     const int64_t end = b + w.group_blocks < w.blocks ? b + w.group_blocks : w.blocks;
     for (; b < end; ++b) {
       const unsigned char* block = panel + b * 64 * kBits;
@@ -134,7 +165,7 @@ inline void multiply_halves(const KernelWeight& w, const KernelInput& x, int64_t
         __m256i dot[kTokens];
         for (int t = 0; t < kTokens; ++t)
           dot[t] = _mm256_madd_epi16(group[h].minus_zero, broadcast_i32(sums + t * w.blocks + b));
-        multiply_block<kBits, kTokens>(block + (half + h) * 32, codes + b * 32, w.blocks * 32, dot);
+        multiply_block<kFormat, kTokens>(block + (half + h) * 32, table, codes + b * 32, w.blocks * 32, dot);
         for (int t = 0; t < kTokens; ++t) {
           const __m256 x_scale = _mm256_set1_ps(scales[t * w.blocks + b]);
           sum[h][t] =
@@ -151,29 +182,30 @@ inline void multiply_halves(const KernelWeight& w, const KernelInput& x, int64_t
 }
 
 // 16 registers hold both halves of up to 2 tokens, or one half of up to 4.
-template <int kBits, int kTokens>
+template <int kFormat, int kTokens>
 void multiply_panel(const KernelWeight& w, const KernelInput& x, int64_t token, const unsigned char* panel,
                     float* y, int64_t y_stride) {
   if constexpr (kTokens <= 2) {
-    multiply_halves<kBits, kTokens, 2>(w, x, token, panel, 0, y, y_stride);
+    multiply_halves<kFormat, kTokens, 2>(w, x, token, panel, 0, y, y_stride);
   } else {
-    multiply_halves<kBits, kTokens, 1>(w, x, token, panel, 0, y, y_stride);
-    multiply_halves<kBits, kTokens, 1>(w, x, token, panel, 1, y, y_stride);
+    multiply_halves<kFormat, kTokens, 1>(w, x, token, panel, 0, y, y_stride);
+    multiply_halves<kFormat, kTokens, 1>(w, x, token, panel, 1, y, y_stride);
   }
 }
 
 using MultiplyPanel = void (*)(const KernelWeight&, const KernelInput&, int64_t, const unsigned char*, float*,
                                int64_t);
-template <int kBits>
-constexpr MultiplyPanel kOfTokens[kTile + 1] = {nullptr, multiply_panel<kBits, 1>, multiply_panel<kBits, 2>,
-                                                multiply_panel<kBits, 3>, multiply_panel<kBits, 4>};
-constexpr const MultiplyPanel* kMultiplyPanel[9] = {nullptr,      nullptr,      kOfTokens<2>,
-                                                    kOfTokens<3>, kOfTokens<4>, kOfTokens<5>,
-                                                    kOfTokens<6>, kOfTokens<7>, kOfTokens<8>};
+template <int kFormat>
+constexpr MultiplyPanel kOfTokens[kTile + 1] = {nullptr, multiply_panel<kFormat, 1>,
+                                                multiply_panel<kFormat, 2>, multiply_panel<kFormat, 3>,
+                                                multiply_panel<kFormat, 4>};
+constexpr const MultiplyPanel* kMultiplyPanel[10] = {
+    nullptr,      nullptr,      kOfTokens<2>, kOfTokens<3>, kOfTokens<4>,
+    kOfTokens<5>, kOfTokens<6>, kOfTokens<7>, kOfTokens<8>, kOfTokens<kTable>};
 
 void matmul(const KernelWeight& w, const KernelInput& x, float* y, int64_t y_stride, int64_t panel_begin,
             int64_t panel_end) {
-  const MultiplyPanel* multiply = kMultiplyPanel[w.bits];
+  const MultiplyPanel* multiply = kMultiplyPanel[format_of(w)];
   const int64_t fitting = kInputBytes / (w.blocks * 32) / kTile * kTile;
   const int64_t step = fitting < kTile ? kTile : fitting;
   for (int64_t first = 0; first < x.tokens; first += step) {
@@ -252,15 +284,17 @@ void float_matmul(const KernelFloatWeight& w, const float* x, int64_t x_stride, 
   if (w.element == 2) float_panels<2>(w, x, x_stride, tokens, y, y_stride, panel_begin, panel_end);
 }
 
-template <int kBits>
+template <int kFormat>
 void decode_panel_of(const KernelWeight& w, const unsigned char* panel, float* out) {
+  constexpr int kBits = bits_of(kFormat);
+  const __m256i table = load_table(w);
   for (int64_t b = 0; b < w.blocks; ++b)
     for (int half = 0; half < 2; ++half) {
       const Group group = load_group(w, panel, b / w.group_blocks, half, 0);
       const __m256i minus_zero = _mm256_srai_epi32(_mm256_slli_epi32(group.minus_zero, 16), 16);
       for (int step = 0; step < 8; ++step) {
-        __m256i codes = decode_step<kBits>(panel + b * 64 * kBits + half * 32, step);
-        if (kBits == 8) codes = _mm256_xor_si256(codes, _mm256_set1_epi8(static_cast<char>(0x80)));
+        __m256i codes = decode_step<kFormat>(panel + b * 64 * kBits + half * 32, table, step);
+        if (kBias<kFormat> != 0) codes = _mm256_xor_si256(codes, _mm256_set1_epi8(static_cast<char>(0x80)));
         for (int64_t c = b * 32 + step * 4; c < b * 32 + step * 4 + 4 && c < w.cols; ++c) {
           const __m256i code = _mm256_and_si256(codes, _mm256_set1_epi32(0xff));
           codes = _mm256_srli_epi32(codes, 8);  // 4 columns share a lane, the first in the low byte
@@ -273,18 +307,19 @@ void decode_panel_of(const KernelWeight& w, const unsigned char* panel, float* o
 }
 
 using DecodePanel = void (*)(const KernelWeight&, const unsigned char*, float*);
-constexpr DecodePanel kDecodePanel[9] = {nullptr,
-                                         nullptr,
-                                         decode_panel_of<2>,
-                                         decode_panel_of<3>,
-                                         decode_panel_of<4>,
-                                         decode_panel_of<5>,
-                                         decode_panel_of<6>,
-                                         decode_panel_of<7>,
-                                         decode_panel_of<8>};
+constexpr DecodePanel kDecodePanel[10] = {nullptr,
+                                          nullptr,
+                                          decode_panel_of<2>,
+                                          decode_panel_of<3>,
+                                          decode_panel_of<4>,
+                                          decode_panel_of<5>,
+                                          decode_panel_of<6>,
+                                          decode_panel_of<7>,
+                                          decode_panel_of<8>,
+                                          decode_panel_of<kTable>};
 
 void decode_panel(const KernelWeight& w, int64_t panel, float* out) {
-  kDecodePanel[w.bits](w, w.panels + panel * w.panel_bytes, out);
+  kDecodePanel[format_of(w)](w, w.panels + panel * w.panel_bytes, out);
 }
 
 // ---- activations and element-wise operations ----

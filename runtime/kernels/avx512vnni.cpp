@@ -13,6 +13,11 @@ constexpr int64_t kInputBytes =
     16384;  // activations that one pass over the panels takes: half a level-1 cache
 constexpr int64_t kPrefetchBytes = 16384;  // how far ahead of the codes in use; into the second-level cache
 
+// How codes lie: 2..8 bits, or kTable: 4 bits that look up a level.
+constexpr int kTable = 9;
+constexpr int bits_of(int format) { return format == kTable ? 4 : format; }
+inline int format_of(const KernelWeight& w) { return w.levels == nullptr ? w.bits : kTable; }
+
 inline __m512i broadcast_i32(const void* p) {
   int32_t value;
   __builtin_memcpy(&value, p, 4);
@@ -30,11 +35,26 @@ inline __m512 load_scales(const unsigned char* p, int32_t scale_bytes) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
 }
 
+// The 16 codes at `codes` times the outer scales at `outer`.
+inline __m512 coded_scales(const unsigned char* codes, const unsigned char* outer) {
+  const __m128i raw = _mm_loadu_si128(reinterpret_cast<const __m128i*>(codes));
+  return _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(raw)), _mm512_loadu_ps(outer));
+}
+
 inline Group load_group(const KernelWeight& w, const unsigned char* panel, int64_t group) {
   Group g;
-  const int64_t floats = group * 16 * w.scale_bytes;
-  g.scale = load_scales(panel + w.scales + floats, w.scale_bytes);
-  g.offset = w.offsets < 0 ? _mm512_set1_ps(-0.0f) : load_scales(panel + w.offsets + floats, w.scale_bytes);
+  g.offset = _mm512_set1_ps(-0.0f);
+  const int64_t at = group * 16 * w.scale_bytes;
+  if (w.scale_bytes == 1) {
+    const int64_t outer = (group >> w.outer_shift) * 64;
+    g.scale = coded_scales(panel + w.scales + at, panel + w.outer_scales + outer);
+    if (w.offsets >= 0)
+      g.offset =
+          _mm512_xor_ps(coded_scales(panel + w.offsets + at, panel + w.outer_offsets + outer), g.offset);
+  } else {
+    g.scale = load_scales(panel + w.scales + at, w.scale_bytes);
+    if (w.offsets >= 0) g.offset = load_scales(panel + w.offsets + at, w.scale_bytes);
+  }
   const __m512i zero = w.zeros < 0 ? _mm512_set1_epi32(w.mid)
                                    : _mm512_cvtepu8_epi32(_mm_loadu_si128(
                                          reinterpret_cast<const __m128i*>(panel + w.zeros + group * 16)));
@@ -60,9 +80,17 @@ inline void decode_plane(const unsigned char* codes, __m512i out[8]) {
   }
 }
 
+// For decode_block: level + 128 of each code.
+inline __m512i load_table(const KernelWeight& w) {
+  if (w.levels == nullptr) return _mm512_setzero_si512();
+  const __m128i levels = _mm_loadu_si128(reinterpret_cast<const __m128i*>(w.levels));
+  return _mm512_xor_si512(_mm512_broadcast_i32x4(levels), _mm512_set1_epi8(static_cast<char>(0x80)));
+}
+
 // The codes of one block of 32 columns as bytes: out[column / 4], 16 rows x 4 columns each.
-template <int kBits>
-inline void decode_block(const unsigned char* codes, __m512i out[8]) {
+template <int kFormat>
+inline void decode_block(const unsigned char* codes, __m512i table, __m512i out[8]) {
+  constexpr int kBits = bits_of(kFormat);
   if constexpr (kBits == 8) {
     for (int j = 0; j < 8; ++j) out[j] = _mm512_loadu_si512(codes + 64 * j);
     return;
@@ -70,6 +98,8 @@ inline void decode_block(const unsigned char* codes, __m512i out[8]) {
   if constexpr ((kBits & 4) != 0) decode_plane<4, 0>(codes, out);
   if constexpr ((kBits & 2) != 0) decode_plane<2, kBits & 4>(codes + (kBits & 4) * 64, out);
   if constexpr ((kBits & 1) != 0) decode_plane<1, kBits & 6>(codes + (kBits & 6) * 64, out);
+  if constexpr (kFormat == kTable)
+    for (int j = 0; j < 8; ++j) out[j] = _mm512_shuffle_epi8(table, out[j]);
 }
 
 // The documented sequence that ends a block: y = fma(float(dot), x_scale * w_scale, y).
@@ -83,9 +113,11 @@ inline __m512 add_offset(__m512 y, const int32_t* sum, __m512 x_scale, __m512 of
 
 // One panel times kTokens tokens from `token` on. Weights are decoded in registers, once for all the tokens;
 // every token's dot product is a chain of its own (two for few tokens), so that the multiplies overlap.
-template <int kBits, int kTokens>
+template <int kFormat, int kTokens>
 void multiply_panel(const KernelWeight& w, const KernelInput& x, int64_t token, const unsigned char* panel,
                     float* y, int64_t y_stride) {
+  constexpr int kBits = bits_of(kFormat);
+  const __m512i table = load_table(w);
   constexpr int kChains = kTokens <= 2 ? 2 : 1;
   const int8_t* codes = x.codes + token * w.blocks * 32;
   const float* scales = x.scales + token * w.blocks;
@@ -100,7 +132,7 @@ void multiply_panel(const KernelWeight& w, const KernelInput& x, int64_t token, 
       for (int line = 0; line < kBits; ++line)
         _mm_prefetch(reinterpret_cast<const char*>(block + kPrefetchBytes + 64 * line), _MM_HINT_T2);
       __m512i weights[8];
-      decode_block<kBits>(block, weights);
+      decode_block<kFormat>(block, table, weights);
       __m512i dot[kTokens][kChains];
       for (int t = 0; t < kTokens; ++t) {
         dot[t][0] = _mm512_madd_epi16(group.minus_zero, broadcast_i32(sums + t * w.blocks + b));
@@ -130,9 +162,11 @@ void multiply_panel(const KernelWeight& w, const KernelInput& x, int64_t token, 
 // software prefetch makes up for it.
 constexpr int64_t kPassBlocks = 64;
 
-template <int kBits>
+template <int kFormat>
 void multiply_panel_in_order(const KernelWeight& w, const KernelInput& x, int64_t token,
                              const unsigned char* panel, float* y, int64_t) {
+  constexpr int kBits = bits_of(kFormat);
+  const __m512i table = load_table(w);
   const int8_t* codes = x.codes + token * w.blocks * 32;
   const float* scales = x.scales + token * w.blocks;
   const int32_t* sums = x.sums + token * w.blocks;
@@ -144,7 +178,7 @@ void multiply_panel_in_order(const KernelWeight& w, const KernelInput& x, int64_
     __m512i dots[kPassBlocks];
     for (int64_t b = first; b < end; ++b) {
       __m512i weights[8];
-      decode_block<kBits>(panel + b * 64 * kBits, weights);
+      decode_block<kFormat>(panel + b * 64 * kBits, table, weights);
       __m512i even = _mm512_setzero_si512(), odd = _mm512_setzero_si512();
       for (int k = 0; k < 8; k += 2) {
         even = _mm512_dpbusd_epi32(even, weights[k], broadcast_i32(codes + b * 32 + 4 * k));
@@ -168,23 +202,23 @@ void multiply_panel_in_order(const KernelWeight& w, const KernelInput& x, int64_
 
 using MultiplyPanel = void (*)(const KernelWeight&, const KernelInput&, int64_t, const unsigned char*, float*,
                                int64_t);
-template <int kBits>
+template <int kFormat>
 constexpr MultiplyPanel kOfTokens[kTile + 1] = {nullptr,
-                                                multiply_panel_in_order<kBits>,
-                                                multiply_panel<kBits, 2>,
-                                                multiply_panel<kBits, 3>,
-                                                multiply_panel<kBits, 4>,
-                                                multiply_panel<kBits, 5>,
-                                                multiply_panel<kBits, 6>,
-                                                multiply_panel<kBits, 7>,
-                                                multiply_panel<kBits, 8>};
-constexpr const MultiplyPanel* kMultiplyPanel[9] = {nullptr,      nullptr,      kOfTokens<2>,
-                                                    kOfTokens<3>, kOfTokens<4>, kOfTokens<5>,
-                                                    kOfTokens<6>, kOfTokens<7>, kOfTokens<8>};
+                                                multiply_panel_in_order<kFormat>,
+                                                multiply_panel<kFormat, 2>,
+                                                multiply_panel<kFormat, 3>,
+                                                multiply_panel<kFormat, 4>,
+                                                multiply_panel<kFormat, 5>,
+                                                multiply_panel<kFormat, 6>,
+                                                multiply_panel<kFormat, 7>,
+                                                multiply_panel<kFormat, 8>};
+constexpr const MultiplyPanel* kMultiplyPanel[10] = {
+    nullptr,      nullptr,      kOfTokens<2>, kOfTokens<3>, kOfTokens<4>,
+    kOfTokens<5>, kOfTokens<6>, kOfTokens<7>, kOfTokens<8>, kOfTokens<kTable>};
 
 void matmul(const KernelWeight& w, const KernelInput& x, float* y, int64_t y_stride, int64_t panel_begin,
             int64_t panel_end) {
-  const MultiplyPanel* multiply = kMultiplyPanel[w.bits];
+  const MultiplyPanel* multiply = kMultiplyPanel[format_of(w)];
   const int64_t fitting = kInputBytes / (w.blocks * 32) / kTile * kTile;
   const int64_t step = fitting < kTile ? kTile : fitting;
   for (int64_t first = 0; first < x.tokens; first += step) {
@@ -257,13 +291,15 @@ void float_matmul(const KernelFloatWeight& w, const float* x, int64_t x_stride, 
   if (w.element == 2) float_panels<2>(w, x, x_stride, tokens, y, y_stride, panel_begin, panel_end);
 }
 
-template <int kBits>
+template <int kFormat>
 void decode_panel_of(const KernelWeight& w, const unsigned char* panel, float* out) {
+  constexpr int kBits = bits_of(kFormat);
+  const __m512i table = load_table(w);
   for (int64_t b = 0; b < w.blocks; ++b) {
     const Group group = load_group(w, panel, b / w.group_blocks);
     const __m512i minus_zero = _mm512_srai_epi32(_mm512_slli_epi32(group.minus_zero, 16), 16);
     __m512i codes[8];
-    decode_block<kBits>(panel + b * 64 * kBits, codes);
+    decode_block<kFormat>(panel + b * 64 * kBits, table, codes);
     for (int64_t k = 0; k < 8; ++k)
       for (int64_t c = b * 32 + k * 4; c < b * 32 + k * 4 + 4 && c < w.cols; ++c) {
         const __m512i code = _mm512_and_si512(codes[k], _mm512_set1_epi32(0xff));
@@ -275,18 +311,19 @@ void decode_panel_of(const KernelWeight& w, const unsigned char* panel, float* o
 }
 
 using DecodePanel = void (*)(const KernelWeight&, const unsigned char*, float*);
-constexpr DecodePanel kDecodePanel[9] = {nullptr,
-                                         nullptr,
-                                         decode_panel_of<2>,
-                                         decode_panel_of<3>,
-                                         decode_panel_of<4>,
-                                         decode_panel_of<5>,
-                                         decode_panel_of<6>,
-                                         decode_panel_of<7>,
-                                         decode_panel_of<8>};
+constexpr DecodePanel kDecodePanel[10] = {nullptr,
+                                          nullptr,
+                                          decode_panel_of<2>,
+                                          decode_panel_of<3>,
+                                          decode_panel_of<4>,
+                                          decode_panel_of<5>,
+                                          decode_panel_of<6>,
+                                          decode_panel_of<7>,
+                                          decode_panel_of<8>,
+                                          decode_panel_of<kTable>};
 
 void decode_panel(const KernelWeight& w, int64_t panel, float* out) {
-  kDecodePanel[w.bits](w, w.panels + panel * w.panel_bytes, out);
+  kDecodePanel[format_of(w)](w, w.panels + panel * w.panel_bytes, out);
 }
 
 // ---- activations and element-wise operations ----

@@ -15,13 +15,18 @@ namespace edgeq {
 struct KernelWeight {
   const unsigned char* panels;
   int64_t panel_bytes;
-  int64_t scales, zeros, offsets;  // regions; codes begin at 0. zeros / offsets are -1 when absent
-  int64_t cols, blocks;            // blocks of 32 columns, the last one padded
-  int64_t group_blocks;            // blocks that share a scale
-  int32_t bits;                    // 2..8
-  int32_t mid;                     // zero point of symmetric schemes, else 0
-  int32_t scale_bytes;             // 2: f16, 4: f32
+  int64_t scales, zeros, offsets;       // regions; codes begin at 0. zeros / offsets are -1 when absent
+  int64_t outer_scales, outer_offsets;  // regions of f32, read when scale_bytes is 1
+  int64_t cols, blocks;                 // blocks of 32 columns, the last one padded
+  int64_t group_blocks;                 // blocks that share a scale
+  int32_t bits;                         // 2..8
+  int32_t mid;                          // zero point of symmetric schemes, else 0
+  int32_t scale_bytes;                  // 2: f16, 4: f32, 1: an int8 code times an outer scale
+  int32_t outer_shift;                  // group g has outer scale g >> outer_shift
+  const signed char* levels;            // 16 levels of a table (then bits is 4 and mid 128), or null
 };
+// Below, "code" is a code of the weight or, where there is a table, its level + 128; a scale that is stored
+// as a code is float(code) * outer_scale, and such an offset is -(float(code) * outer_offset).
 
 // Activations of one or more tokens, quantized to int8 per block of 32 columns: x ~ scale * code, padded with
 // zeros. Codes lie in [-127, 127].

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // AArch64 with the dot-product extension: 16 rows by 4 columns are four vectors, "quarters" of 4 rows, and
 // sdot with a lane of activations multiplies one in one instruction. sdot takes signed codes: up to 7 bits
-// are that as they are (at most 127), 8 bits have 128 taken off.
+// are that as they are (at most 127), 8 bits have 128 taken off, and so have the levels of a table, which are
+// signed.
 #include <arm_neon.h>
 
 #include "runtime/kernels/kernel_abi.h"
@@ -14,6 +15,11 @@ constexpr int64_t kInputBytes =
     16384;  // activations that one pass over the panels takes: half a level-1 cache
 constexpr int64_t kPrefetchBytes = 1024;  // how far ahead of the codes in use
 
+// How codes lie: 2..8 bits, or kTable: 4 bits that look up a level.
+constexpr int kTable = 9;
+constexpr int bits_of(int format) { return format == kTable ? 4 : format; }
+inline int format_of(const KernelWeight& w) { return w.levels == nullptr ? w.bits : kTable; }
+
 // scale, offset and zero point of one group of 4 rows of a panel.
 struct Group {
   float32x4_t scale, offset;  // no offset: -0, which added changes nothing
@@ -25,13 +31,28 @@ inline float32x4_t load_scales(const unsigned char* p, int32_t scale_bytes) {
   return vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(p)));
 }
 
+// The 4 codes at `codes` times the outer scales at `outer`.
+inline float32x4_t coded_scales(const unsigned char* codes, const unsigned char* outer) {
+  float values[4];
+  for (int r = 0; r < 4; ++r) values[r] = static_cast<float>(static_cast<signed char>(codes[r]));
+  return vmulq_f32(vld1q_f32(values), vreinterpretq_f32_u8(vld1q_u8(outer)));
+}
+
 // `bias` is what decode_step has taken off the codes.
 inline Group load_group(const KernelWeight& w, const unsigned char* panel, int64_t group, int quarter,
                         int bias) {
   Group g;
-  const int64_t first = group * 16 + quarter * 4, floats = first * w.scale_bytes;
-  g.scale = load_scales(panel + w.scales + floats, w.scale_bytes);
-  g.offset = w.offsets < 0 ? vdupq_n_f32(-0.0f) : load_scales(panel + w.offsets + floats, w.scale_bytes);
+  g.offset = vdupq_n_f32(-0.0f);
+  const int64_t first = group * 16 + quarter * 4, at = first * w.scale_bytes;
+  if (w.scale_bytes == 1) {
+    const int64_t outer = (group >> w.outer_shift) * 64 + quarter * 16;
+    g.scale = coded_scales(panel + w.scales + at, panel + w.outer_scales + outer);
+    if (w.offsets >= 0)
+      g.offset = vnegq_f32(coded_scales(panel + w.offsets + at, panel + w.outer_offsets + outer));
+  } else {
+    g.scale = load_scales(panel + w.scales + at, w.scale_bytes);
+    if (w.offsets >= 0) g.offset = load_scales(panel + w.offsets + at, w.scale_bytes);
+  }
   if (w.zeros < 0) {
     g.zero = vdupq_n_s32(w.mid - bias);
   } else {
@@ -52,12 +73,17 @@ inline uint8x16_t decode_plane(const unsigned char* codes, int step) {
   return vandq_u8(vshlq_u8(raw, shift), vdupq_n_u8(((1 << kPlane) - 1) << kShift));
 }
 
-// Codes of 4 rows x 4 columns as signed bytes with kBias<kBits> taken off.
-template <int kBits>
-constexpr int kBias = kBits == 8 ? 128 : 0;
+inline int8x16_t load_table(const KernelWeight& w) {
+  return w.levels == nullptr ? vdupq_n_s8(0) : vld1q_s8(w.levels);
+}
 
-template <int kBits>
-inline int8x16_t decode_step(const unsigned char* block, int step) {
+// Codes of 4 rows x 4 columns as signed bytes with kBias<kFormat> taken off.
+template <int kFormat>
+constexpr int kBias = kFormat == 8 || kFormat == kTable ? 128 : 0;
+
+template <int kFormat>
+inline int8x16_t decode_step(const unsigned char* block, int8x16_t table, int step) {
+  constexpr int kBits = bits_of(kFormat);
   if constexpr (kBits == 8)
     return vreinterpretq_s8_u8(veorq_u8(vld1q_u8(block + step * 64), vdupq_n_u8(0x80)));
   uint8x16_t codes = vdupq_n_u8(0);
@@ -66,16 +92,19 @@ inline int8x16_t decode_step(const unsigned char* block, int step) {
     codes = vorrq_u8(codes, decode_plane<2, kBits & 4>(block + (kBits & 4) * 64, step));
   if constexpr ((kBits & 1) != 0)
     codes = vorrq_u8(codes, decode_plane<1, kBits & 6>(block + (kBits & 6) * 64, step));
+  if constexpr (kFormat == kTable) return vqtbl1q_s8(table, codes);
   return vreinterpretq_s8_u8(codes);
 }
 
 // dot[t] += codes of 4 rows times the activations of token t, over the 4 steps from kFirst on: the lane of
 // activations must be a constant.
-template <int kBits, int kTokens, int kFirst>
-inline void multiply_half(const unsigned char* block, const int8_t* x, int64_t x_stride,
+template <int kFormat, int kTokens, int kFirst>
+inline void multiply_half(const unsigned char* block, int8x16_t table, const int8_t* x, int64_t x_stride,
                           int32x4_t dot[kTokens]) {
-  const int8x16_t w0 = decode_step<kBits>(block, kFirst), w1 = decode_step<kBits>(block, kFirst + 1);
-  const int8x16_t w2 = decode_step<kBits>(block, kFirst + 2), w3 = decode_step<kBits>(block, kFirst + 3);
+  const int8x16_t w0 = decode_step<kFormat>(block, table, kFirst),
+                  w1 = decode_step<kFormat>(block, table, kFirst + 1);
+  const int8x16_t w2 = decode_step<kFormat>(block, table, kFirst + 2),
+                  w3 = decode_step<kFormat>(block, table, kFirst + 3);
   for (int t = 0; t < kTokens; ++t) {
     const int8x16_t values = vld1q_s8(x + t * x_stride + kFirst * 4);
     dot[t] = vdotq_laneq_s32(dot[t], w0, values, 0);
@@ -86,9 +115,11 @@ inline void multiply_half(const unsigned char* block, const int8_t* x, int64_t x
 }
 
 // kQuarters quarters of one panel, from `quarter` on, times kTokens tokens from `token` on.
-template <int kBits, int kTokens, int kQuarters>
+template <int kFormat, int kTokens, int kQuarters>
 inline void multiply_quarters(const KernelWeight& w, const KernelInput& x, int64_t token,
                               const unsigned char* panel, int quarter, float* y, int64_t y_stride) {
+  constexpr int kBits = bits_of(kFormat);
+  const int8x16_t table = load_table(w);
   const int8_t* codes = x.codes + token * w.blocks * 32;
   const float* scales = x.scales + token * w.blocks;
   const int32_t* sums = x.sums + token * w.blocks;
@@ -97,7 +128,7 @@ inline void multiply_quarters(const KernelWeight& w, const KernelInput& x, int64
     for (auto& s : row) s = vdupq_n_f32(0);
   for (int64_t b = 0, g = 0; b < w.blocks; ++g) {
     Group group[kQuarters];
-    for (int q = 0; q < kQuarters; ++q) group[q] = load_group(w, panel, g, quarter + q, kBias<kBits>);
+    for (int q = 0; q < kQuarters; ++q) group[q] = load_group(w, panel, g, quarter + q, kBias<kFormat>);
     const int64_t end = b + w.group_blocks < w.blocks ? b + w.group_blocks : w.blocks;
     for (; b < end; ++b) {
       const unsigned char* block = panel + b * 64 * kBits;
@@ -107,8 +138,8 @@ inline void multiply_quarters(const KernelWeight& w, const KernelInput& x, int64
         for (int t = 0; t < kTokens; ++t)
           dot[t] = vmulq_s32(group[q].zero, vdupq_n_s32(-sums[t * w.blocks + b]));
         const unsigned char* rows = block + (quarter + q) * 16;
-        multiply_half<kBits, kTokens, 0>(rows, codes + b * 32, w.blocks * 32, dot);
-        multiply_half<kBits, kTokens, 4>(rows, codes + b * 32, w.blocks * 32, dot);
+        multiply_half<kFormat, kTokens, 0>(rows, table, codes + b * 32, w.blocks * 32, dot);
+        multiply_half<kFormat, kTokens, 4>(rows, table, codes + b * 32, w.blocks * 32, dot);
         for (int t = 0; t < kTokens; ++t) {
           const float x_scale = scales[t * w.blocks + b];
           sum[q][t] = vfmaq_f32(sum[q][t], vcvtq_f32_s32(dot[t]), vmulq_n_f32(group[q].scale, x_scale));
@@ -124,29 +155,30 @@ inline void multiply_quarters(const KernelWeight& w, const KernelInput& x, int64
 }
 
 // 32 registers hold the float and integer sums of all quarters of 2 tokens, or of two quarters of 4.
-template <int kBits, int kTokens>
+template <int kFormat, int kTokens>
 void multiply_panel(const KernelWeight& w, const KernelInput& x, int64_t token, const unsigned char* panel,
                     float* y, int64_t y_stride) {
   if constexpr (kTokens <= 2) {
-    multiply_quarters<kBits, kTokens, 4>(w, x, token, panel, 0, y, y_stride);
+    multiply_quarters<kFormat, kTokens, 4>(w, x, token, panel, 0, y, y_stride);
   } else {
-    multiply_quarters<kBits, kTokens, 2>(w, x, token, panel, 0, y, y_stride);
-    multiply_quarters<kBits, kTokens, 2>(w, x, token, panel, 2, y, y_stride);
+    multiply_quarters<kFormat, kTokens, 2>(w, x, token, panel, 0, y, y_stride);
+    multiply_quarters<kFormat, kTokens, 2>(w, x, token, panel, 2, y, y_stride);
   }
 }
 
 using MultiplyPanel = void (*)(const KernelWeight&, const KernelInput&, int64_t, const unsigned char*, float*,
                                int64_t);
-template <int kBits>
-constexpr MultiplyPanel kOfTokens[kTile + 1] = {nullptr, multiply_panel<kBits, 1>, multiply_panel<kBits, 2>,
-                                                multiply_panel<kBits, 3>, multiply_panel<kBits, 4>};
-constexpr const MultiplyPanel* kMultiplyPanel[9] = {nullptr,      nullptr,      kOfTokens<2>,
-                                                    kOfTokens<3>, kOfTokens<4>, kOfTokens<5>,
-                                                    kOfTokens<6>, kOfTokens<7>, kOfTokens<8>};
+template <int kFormat>
+constexpr MultiplyPanel kOfTokens[kTile + 1] = {nullptr, multiply_panel<kFormat, 1>,
+                                                multiply_panel<kFormat, 2>, multiply_panel<kFormat, 3>,
+                                                multiply_panel<kFormat, 4>};
+constexpr const MultiplyPanel* kMultiplyPanel[10] = {
+    nullptr,      nullptr,      kOfTokens<2>, kOfTokens<3>, kOfTokens<4>,
+    kOfTokens<5>, kOfTokens<6>, kOfTokens<7>, kOfTokens<8>, kOfTokens<kTable>};
 
 void matmul(const KernelWeight& w, const KernelInput& x, float* y, int64_t y_stride, int64_t panel_begin,
             int64_t panel_end) {
-  const MultiplyPanel* multiply = kMultiplyPanel[w.bits];
+  const MultiplyPanel* multiply = kMultiplyPanel[format_of(w)];
   const int64_t fitting = kInputBytes / (w.blocks * 32) / kTile * kTile;
   const int64_t step = fitting < kTile ? kTile : fitting;
   for (int64_t first = 0; first < x.tokens; first += step) {
@@ -207,14 +239,17 @@ void float_matmul(const KernelFloatWeight& w, const float* x, int64_t x_stride, 
   if (w.element == 2) float_panels<2>(w, x, x_stride, tokens, y, y_stride, panel_begin, panel_end);
 }
 
-template <int kBits>
+template <int kFormat>
 void decode_panel_of(const KernelWeight& w, const unsigned char* panel, float* out) {
+  constexpr int kBits = bits_of(kFormat);
+  const int8x16_t table = load_table(w);
   for (int64_t b = 0; b < w.blocks; ++b)
     for (int q = 0; q < 4; ++q) {
-      const Group group = load_group(w, panel, b / w.group_blocks, q, kBias<kBits>);
+      const Group group = load_group(w, panel, b / w.group_blocks, q, kBias<kFormat>);
       for (int step = 0; step < 8; ++step) {
         // 4 columns share a lane, the first in the low byte: shift left, then arithmetically right.
-        int32x4_t codes = vreinterpretq_s32_s8(decode_step<kBits>(panel + b * 64 * kBits + q * 16, step));
+        int32x4_t codes =
+            vreinterpretq_s32_s8(decode_step<kFormat>(panel + b * 64 * kBits + q * 16, table, step));
         for (int64_t c = b * 32 + step * 4; c < b * 32 + step * 4 + 4 && c < w.cols; ++c) {
           const int32x4_t code = vshrq_n_s32(vshlq_n_s32(codes, 24), 24);
           codes = vshrq_n_s32(codes, 8);
@@ -226,18 +261,19 @@ void decode_panel_of(const KernelWeight& w, const unsigned char* panel, float* o
 }
 
 using DecodePanel = void (*)(const KernelWeight&, const unsigned char*, float*);
-constexpr DecodePanel kDecodePanel[9] = {nullptr,
-                                         nullptr,
-                                         decode_panel_of<2>,
-                                         decode_panel_of<3>,
-                                         decode_panel_of<4>,
-                                         decode_panel_of<5>,
-                                         decode_panel_of<6>,
-                                         decode_panel_of<7>,
-                                         decode_panel_of<8>};
+constexpr DecodePanel kDecodePanel[10] = {nullptr,
+                                          nullptr,
+                                          decode_panel_of<2>,
+                                          decode_panel_of<3>,
+                                          decode_panel_of<4>,
+                                          decode_panel_of<5>,
+                                          decode_panel_of<6>,
+                                          decode_panel_of<7>,
+                                          decode_panel_of<8>,
+                                          decode_panel_of<kTable>};
 
 void decode_panel(const KernelWeight& w, int64_t panel, float* out) {
-  kDecodePanel[w.bits](w, w.panels + panel * w.panel_bytes, out);
+  kDecodePanel[format_of(w)](w, w.panels + panel * w.panel_bytes, out);
 }
 
 // ---- activations and element-wise operations ----

@@ -18,7 +18,8 @@ float load_float(const unsigned char* bytes, int64_t index, int32_t element_byte
 }
 
 // Codes of one block of 32 columns: out[(column / 4) * 64 + row * 4 + column % 4].
-void decode_block(const unsigned char* codes, int32_t bits, unsigned char* out) {
+void decode_block(const KernelWeight& w, const unsigned char* codes, unsigned char* out) {
+  const int32_t bits = w.bits;
   for (int i = 0; i < 512; ++i) out[i] = 0;
   int shift = 0;
   for (int plane = 8; plane > 0; plane /= 2) {
@@ -31,6 +32,8 @@ void decode_block(const unsigned char* codes, int32_t bits, unsigned char* out) 
     codes += byte_count;
     shift += plane;
   }
+  if (w.levels == nullptr) return;
+  for (int i = 0; i < 512; ++i) out[i] = static_cast<unsigned char>(w.levels[out[i]] + 128);
 }
 
 // What one group of one panel holds beside the codes.
@@ -39,11 +42,24 @@ struct Group {
   int32_t zero[16];
 };
 
+// The signed code at `region`, lane r of a group, times the float of its row at `outer_region`.
+float coded_scale(const KernelWeight& w, const unsigned char* panel, int64_t region, int64_t outer_region,
+                  int64_t group, int64_t r) {
+  const auto code = static_cast<signed char>(panel[region + group * 16 + r]);
+  return static_cast<float>(code) * load_float(panel + outer_region, (group >> w.outer_shift) * 16 + r, 4);
+}
+
 Group load_group(const KernelWeight& w, const unsigned char* panel, int64_t group) {
   Group g;
   for (int64_t r = 0; r < 16; ++r) {
-    g.scale[r] = load_float(panel + w.scales, group * 16 + r, w.scale_bytes);
-    g.offset[r] = w.offsets < 0 ? -0.0f : load_float(panel + w.offsets, group * 16 + r, w.scale_bytes);
+    g.offset[r] = -0.0f;
+    if (w.scale_bytes == 1) {
+      g.scale[r] = coded_scale(w, panel, w.scales, w.outer_scales, group, r);
+      if (w.offsets >= 0) g.offset[r] = -coded_scale(w, panel, w.offsets, w.outer_offsets, group, r);
+    } else {
+      g.scale[r] = load_float(panel + w.scales, group * 16 + r, w.scale_bytes);
+      if (w.offsets >= 0) g.offset[r] = load_float(panel + w.offsets, group * 16 + r, w.scale_bytes);
+    }
     g.zero[r] = w.zeros < 0 ? w.mid : panel[w.zeros + group * 16 + r];
   }
   return g;
@@ -70,7 +86,7 @@ void matmul(const KernelWeight& w, const KernelInput& x, float* y, int64_t y_str
       for (int r = 0; r < 16; ++r) y[t * y_stride + p * 16 + r] = 0;
     for (int64_t b = 0; b < w.blocks; ++b) {
       unsigned char block[512];
-      decode_block(panel + b * 64 * w.bits, w.bits, block);
+      decode_block(w, panel + b * 64 * w.bits, block);
       const Group group = load_group(w, panel, b / w.group_blocks);
       for (int64_t t = 0; t < x.tokens; ++t)
         multiply_block(w, group, block, x, t, b, y + t * y_stride + p * 16);
@@ -103,7 +119,7 @@ void decode_panel(const KernelWeight& w, int64_t panel_index, float* out) {
   const unsigned char* panel = w.panels + panel_index * w.panel_bytes;
   for (int64_t b = 0; b < w.blocks; ++b) {
     unsigned char block[512];
-    decode_block(panel + b * 64 * w.bits, w.bits, block);
+    decode_block(w, panel + b * 64 * w.bits, block);
     const Group group = load_group(w, panel, b / w.group_blocks);
     for (int64_t c = 0; c < 32 && b * 32 + c < w.cols; ++c)
       for (int64_t r = 0; r < 16; ++r) {

@@ -155,6 +155,9 @@ TEST(Panels, RefuseWhatTheLayoutCannotHold) {
   EXPECT_THAT(error_of([] { panel_shape({.bits = 4, .group = 16}, 16, 64); }), HasSubstr("group 16"));
   EXPECT_THAT(error_of([] { panel_shape({.bits = 4, .group = 64}, 16, 96); }), HasSubstr("96 columns"));
   EXPECT_THAT(error_of([] { panel_shape(parse_scheme("q4_k"), 16, 576); }), HasSubstr("super-blocks of 256"));
+  EXPECT_THAT(error_of([] { require_kernels(parse_scheme("q6_k")); }), HasSubstr("no kernel runs q6_k"));
+  for (const char* text : {"q4_k", "iq4nl-g32-s8", "iq4nl-channel", "int8-g96-sym"})
+    EXPECT_NO_THROW(require_kernels(parse_scheme(text)));
   EXPECT_THAT(error_of([] { panel_shape({.bits = 9}, 16, 64); }), HasSubstr("9 bits"));
   EXPECT_THAT(error_of([] { panel_shape({.bits = 4}, 0, 64); }), HasSubstr("[0, 64]"));
   EXPECT_THAT(error_of([] { panel_shape({.bits = 4}, int64_t(1) << 39, int64_t(1) << 40); }),

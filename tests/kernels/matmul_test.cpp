@@ -17,8 +17,6 @@
 namespace edgeq {
 namespace {
 
-constexpr Zero kZeros[] = {Zero::mid, Zero::integer, Zero::offset};
-
 std::vector<float> multiply(const KernelTable& table, const PackedQuantized& weight,
                             const KernelInput& input) {
   const int64_t stride = weight.panels() * kPanelRows;
@@ -53,22 +51,20 @@ double error_over_bound(const QuantizedTensor& q, const QuantizedInput& x, const
   return worst;
 }
 
+// Every scheme that kernels run and that fits `cols` columns.
 std::vector<QuantScheme> schemes(int64_t cols) {
   std::vector<QuantScheme> all;
-  for (int bits = 2; bits <= 8; ++bits)
-    for (const Zero zero : kZeros)
-      for (const int64_t group : {int64_t(32), int64_t(64), int64_t(0)})
-        if (group == 0 || cols % group == 0)
-          all.push_back({.bits = bits,
-                         .group = group,
-                         .zero = zero,
-                         .store = group == 64 ? ScaleStore::f32 : ScaleStore::f16});
+  for (const std::string& text : all_scheme_texts()) {
+    const QuantScheme scheme = parse_scheme(text);
+    const int64_t unit = scheme.super_blocks() ? kSuperBlock : scheme.group_size(cols);
+    if (cols % unit == 0 && scheme.group != 16) all.push_back(scheme);
+  }
   return all;
 }
 
 TEST(Matmul, ScalarIsTheDequantizedMatrixTimesTheActivations) {
   Random random(1);
-  for (const int64_t cols : {32, 100, 192})
+  for (const int64_t cols : {32, 100, 192, 512})
     for (const QuantScheme& scheme : schemes(cols)) {
       const QuantizedTensor q = random_quantized(scheme, 17, cols, random);
       const KernelTable& scalar = choose_kernels("scalar");
@@ -80,12 +76,13 @@ TEST(Matmul, ScalarIsTheDequantizedMatrixTimesTheActivations) {
 
 TEST(Matmul, OneScaleOffByFivePercentBreaksTheBound) {
   Random random(2);
-  for (const QuantScheme& scheme : schemes(192)) {
-    const QuantizedTensor q = random_quantized(scheme, 17, 192, random);
+  for (const QuantScheme& scheme : schemes(256)) {
+    const QuantizedTensor q = random_quantized(scheme, 17, 256, random);
     const KernelTable& scalar = choose_kernels("scalar");
-    const QuantizedInput x(scalar, random_floats(3 * 192, random), 3, 192);
+    const QuantizedInput x(scalar, random_floats(3 * 256, random), 3, 256);
     QuantizedTensor wrong = q;
-    wrong.scales.back() = round_to_store(wrong.scales.back() * 1.05f, scheme.store);
+    float& scale = scheme.two_level() ? wrong.outer_scales.back() : wrong.scales.back();
+    scale = round_to_store(scale * 1.05f, scheme.store);
     EXPECT_GT(error_over_bound(q, x, multiply(scalar, PackedQuantized(wrong), x.kernel_input())), 1)
         << scheme_text(scheme);
   }
@@ -93,7 +90,7 @@ TEST(Matmul, OneScaleOffByFivePercentBreaksTheBound) {
 
 TEST(Matmul, EveryIsaGivesTheBitsOfScalar) {
   Random random(3);
-  for (const int64_t cols : {32, 64, 96, 100, 576, 832})
+  for (const int64_t cols : {32, 64, 96, 100, 576, 768, 832})
     for (const QuantScheme& scheme : schemes(cols)) {
       const int64_t rows = cols == 64 ? 100 : cols == 32 ? 1 : 15 + int64_t(random.below(4));
       const QuantizedTensor q = random_quantized(scheme, rows, cols, random);
@@ -113,14 +110,14 @@ TEST(Matmul, EveryIsaGivesTheBitsOfScalar) {
 // The largest sums that can occur: every code and activation at its limit.
 TEST(Matmul, ExtremeCodesDoNotOverflowAnyIsa) {
   Random random(4);
-  for (const QuantScheme& scheme : schemes(128))
+  for (const QuantScheme& scheme : schemes(256))
     for (const int weight_code : {0, scheme.max_code()}) {
-      QuantizedTensor q = random_quantized(scheme, 16, 128, random);
-      for (int64_t r = 0; r < 16; ++r) q.set_codes(r, std::vector<uint8_t>(128, uint8_t(weight_code)));
+      QuantizedTensor q = random_quantized(scheme, 16, 256, random);
+      for (int64_t r = 0; r < 16; ++r) q.set_codes(r, std::vector<uint8_t>(256, uint8_t(weight_code)));
       for (auto& zero : q.zeros) zero = uint8_t(scheme.max_code() - weight_code);
       for (const float sign : {-1.0f, 1.0f}) {
         const KernelTable& scalar = choose_kernels("scalar");
-        const QuantizedInput input(scalar, std::vector<float>(5 * 128, 2.5f * sign), 5, 128);
+        const QuantizedInput input(scalar, std::vector<float>(5 * 256, 2.5f * sign), 5, 256);
         ASSERT_EQ(input.codes[0], sign < 0 ? -127 : 127);
         const PackedQuantized packed(q);
         const auto expected = multiply(scalar, packed, input.kernel_input());
@@ -138,24 +135,25 @@ TEST(Matmul, ExtremeCodesDoNotOverflowAnyIsa) {
 
 TEST(Matmul, ATokensResultDoesNotDependOnHowManyAreComputedTogether) {
   Random random(5);
-  const int64_t cols = 832, tokens = 512;
+  const int64_t cols = 768, tokens = 512;
   const auto x = random_floats(tokens * cols, random);
-  for (const int bits : {3, 4, 8})
-    for (const Zero zero : kZeros) {
-      const PackedQuantized packed(
-          random_quantized({.bits = bits, .group = 32, .zero = zero}, 16, cols, random));
-      for (const KernelTable* table : runnable_kernels()) {
-        if (table->isa == std::string("scalar") && bits != 4) continue;  // its token loop has one form
-        const QuantizedInput input(*table, x, tokens, cols);
-        const auto all = multiply(*table, packed, input.kernel_input());
-        for (const int64_t count : {1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 16}) {
-          const int64_t first = int64_t(random.below(uint64_t(tokens - count)));
-          const auto some = multiply(*table, packed, input.slice(first, count));
-          expect_same_bits(some, {all.begin() + first * 16, all.begin() + (first + count) * 16},
-                           std::string(table->isa) + " tokens " + std::to_string(count));
-        }
+  for (const char* scheme :
+       {"int3-g32-sym", "int4-g32-sym", "int4-g32-asym", "int4-g32-offset", "int8-g32-sym", "int8-g32-asym",
+        "int3-g32-offset", "iq4_nl", "iq4nl-g64-s8", "int4-g32-asym-s8", "q4_k"}) {
+    const PackedQuantized packed(random_quantized(parse_scheme(scheme), 16, cols, random));
+    for (const KernelTable* table : runnable_kernels()) {
+      if (table->isa == std::string("scalar") && scheme != std::string("iq4_nl"))
+        continue;  // its token loop has one form
+      const QuantizedInput input(*table, x, tokens, cols);
+      const auto all = multiply(*table, packed, input.kernel_input());
+      for (const int64_t count : {1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 16}) {
+        const int64_t first = int64_t(random.below(uint64_t(tokens - count)));
+        const auto some = multiply(*table, packed, input.slice(first, count));
+        expect_same_bits(some, {all.begin() + first * 16, all.begin() + (first + count) * 16},
+                         std::string(table->isa) + " tokens " + std::to_string(count));
       }
     }
+  }
 }
 
 TEST(Matmul, AnySplitOfThePanelsGivesTheSameRows) {
@@ -177,7 +175,7 @@ TEST(Matmul, AnySplitOfThePanelsGivesTheSameRows) {
 
 TEST(Matmul, DecodedPanelsAreTheDequantizedWeights) {
   Random random(7);
-  for (const int64_t cols : {32, 100, 832})
+  for (const int64_t cols : {32, 100, 768, 832})
     for (const QuantScheme& scheme : schemes(cols)) {
       const QuantizedTensor q = random_quantized(scheme, 20, cols, random);
       std::vector<float> expected(size_t(q.rows * q.cols));

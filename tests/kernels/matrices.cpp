@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "runtime/kernels/kernel_weight.h"
+
 namespace edgeq {
 
 std::vector<float> random_floats(int64_t count, Random& random) {
@@ -13,6 +15,7 @@ std::vector<float> random_floats(int64_t count, Random& random) {
 
 PackedQuantized::PackedQuantized(const QuantizedTensor& tensor, int64_t copies)
     : scheme_(tensor.scheme),
+      rows_(tensor.rows),
       cols_(tensor.cols),
       shape_(panel_shape(tensor.scheme, tensor.rows, tensor.cols)),
       packed_(size_t(copies * bytes())) {
@@ -21,17 +24,7 @@ PackedQuantized::PackedQuantized(const QuantizedTensor& tensor, int64_t copies)
 }
 
 KernelWeight PackedQuantized::kernel_weight(int64_t copy) const {
-  return {.panels = reinterpret_cast<const unsigned char*>(packed_.data()) + copy * bytes(),
-          .panel_bytes = shape_.bytes,
-          .scales = shape_.scales,
-          .zeros = scheme_.zero == Zero::integer ? shape_.zeros : -1,
-          .offsets = scheme_.zero == Zero::offset ? shape_.offsets : -1,
-          .cols = cols_,
-          .blocks = shape_.blocks,
-          .group_blocks = scheme_.group == 0 ? shape_.blocks : scheme_.group / kPanelBlock,
-          .bits = scheme_.bits,
-          .mid = scheme_.zero == Zero::mid ? scheme_.mid_code() : 0,
-          .scale_bytes = scheme_.store == ScaleStore::f16 ? 2 : 4};
+  return edgeq::kernel_weight(scheme_, rows_, cols_, packed_.data() + copy * bytes());
 }
 
 PackedFloat::PackedFloat(const Tensor& matrix, DType dtype)

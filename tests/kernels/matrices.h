@@ -27,7 +27,7 @@ class PackedQuantized {
 
  private:
   QuantScheme scheme_;
-  int64_t cols_;
+  int64_t rows_, cols_;
   PanelShape shape_;
   std::vector<std::byte> packed_;
 };

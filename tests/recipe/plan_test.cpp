@@ -71,6 +71,8 @@ TEST(Plan, RefusalsNameTheLineAndTheSite) {
               ThrowsMessage<Error>(HasSubstr("no rule matches embedding")));
   EXPECT_THAT(throws("  - {match: \"*\", quantizer: rtn, scheme: int4-g128-sym}\n"),
               ThrowsMessage<Error>("recipe r:2: embedding: group 128 does not divide 192 columns"));
+  EXPECT_THAT(throws("  - {match: \"*\", quantizer: rtn, scheme: q6_k}\n"),
+              ThrowsMessage<Error>(HasSubstr("q6_k has super-blocks of 256")));
   EXPECT_THAT(throws("  - {match: \"*\", quantizer: rnt, scheme: int4-g64-sym}\n"),
               ThrowsMessage<Error>(AllOf(HasSubstr("recipe r:2: "), HasSubstr("rnt"), HasSubstr("gptq"))));
   EXPECT_THAT(throws("  - {match: \"*\", quantizer: gptq, scheme: int4-g64-sym, options: {dampp: 1}}\n"),

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the runtime computes: float weights against the plain double-precision forward, packed weights against
 // the same codes dequantized.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
 
 #include "runtime/kernels/kernel_table.h"
+#include "runtime/packed_matrix.h"
 #include "runtime/runtime.h"
 #include "tests/runtime/variants.h"
 #include "tests/support/golden_logits.h"
+#include "tests/support/message.h"
 #include "tests/support/quantized_tiny.h"
 #include "tests/support/reference_forward.h"
 #include "tests/support/temp_dir.h"
@@ -117,7 +120,8 @@ TEST(PackedRuntime, WithFloatActivationsEqualsTheDequantizedWeightsBitForBit) {
   const TempDir dir;
   const std::vector<TokenId> tokens = tokens_of(divisible_config(), 70);
   for (const char* scheme : {"int4-g32-sym", "int4-g32-asym", "int4-g32-offset", "int3-g32-sym",
-                             "int2-g32-asym", "int8-channel-sym", "int5-channel-asym", "int8-g32-sym"}) {
+                             "int2-g32-asym", "int8-channel-sym", "int5-channel-asym", "int8-g32-sym",
+                             "iq4nl-g32", "iq4nl-g32-s8", "int4-g32-s8"}) {
     const QuantizedTiny checkpoint(divisible_config(), everywhere(scheme));
     const std::string path = dir.file(scheme);
     checkpoint.write(path);
@@ -128,6 +132,13 @@ TEST(PackedRuntime, WithFloatActivationsEqualsTheDequantizedWeightsBitForBit) {
       EXPECT_EQ(run(*packed, tokens), run(*floats, tokens)) << scheme << " on " << table->isa;
     }
   }
+}
+
+TEST(PackedRuntime, RefusesGroupsThatNoKernelRuns) {
+  const KernelTable& kernels = *runnable_kernels().front();
+  const PackedWeight weight{
+      .scheme = parse_scheme("q6_k"), .dtype = {}, .rows = 16, .cols = 256, .panels = {}};
+  EXPECT_THAT(error_of([&] { PackedMatrix(weight, kernels); }), testing::HasSubstr("no kernel runs q6_k"));
 }
 
 // What quantizing activations to int8 costs on this model, as a share of the largest logit. Measured: 0.027
