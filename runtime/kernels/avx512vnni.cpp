@@ -41,19 +41,22 @@ inline __m512 coded_scales(const unsigned char* codes, const unsigned char* oute
   return _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(raw)), _mm512_loadu_ps(outer));
 }
 
+// kCoded, scale codes under an outer scale, is a constant: as a question for each group it cost the int8
+// path 10 % of a prefill.
+template <bool kCoded>
 inline Group load_group(const KernelWeight& w, const unsigned char* panel, int64_t group) {
   Group g;
-  g.offset = _mm512_set1_ps(-0.0f);
-  const int64_t at = group * 16 * w.scale_bytes;
-  if (w.scale_bytes == 1) {
-    const int64_t outer = (group >> w.outer_shift) * 64;
+  if constexpr (kCoded) {
+    const int64_t at = group * 16, outer = (group >> w.outer_shift) * 64;
     g.scale = coded_scales(panel + w.scales + at, panel + w.outer_scales + outer);
+    g.offset = _mm512_set1_ps(-0.0f);
     if (w.offsets >= 0)
       g.offset =
           _mm512_xor_ps(coded_scales(panel + w.offsets + at, panel + w.outer_offsets + outer), g.offset);
   } else {
+    const int64_t at = group * 16 * w.scale_bytes;
     g.scale = load_scales(panel + w.scales + at, w.scale_bytes);
-    if (w.offsets >= 0) g.offset = load_scales(panel + w.offsets + at, w.scale_bytes);
+    g.offset = w.offsets < 0 ? _mm512_set1_ps(-0.0f) : load_scales(panel + w.offsets + at, w.scale_bytes);
   }
   const __m512i zero = w.zeros < 0 ? _mm512_set1_epi32(w.mid)
                                    : _mm512_cvtepu8_epi32(_mm_loadu_si128(
@@ -113,7 +116,7 @@ inline __m512 add_offset(__m512 y, const int32_t* sum, __m512 x_scale, __m512 of
 
 // One panel times kTokens tokens from `token` on. Weights are decoded in registers, once for all the tokens;
 // every token's dot product is a chain of its own (two for few tokens), so that the multiplies overlap.
-template <int kFormat, int kTokens>
+template <int kFormat, bool kCoded, int kTokens>
 void multiply_panel(const KernelWeight& w, const KernelInput& x, int64_t token, const unsigned char* panel,
                     float* y, int64_t y_stride) {
   constexpr int kBits = bits_of(kFormat);
@@ -125,7 +128,7 @@ void multiply_panel(const KernelWeight& w, const KernelInput& x, int64_t token, 
   __m512 sum[kTokens];
   for (auto& s : sum) s = _mm512_setzero_ps();
   for (int64_t b = 0, g = 0; b < w.blocks; ++g) {
-    const Group group = load_group(w, panel, g);
+    const Group group = load_group<kCoded>(w, panel, g);
     const int64_t end = b + w.group_blocks < w.blocks ? b + w.group_blocks : w.blocks;
     for (; b < end; ++b) {
       const unsigned char* block = panel + b * 64 * kBits;
@@ -162,7 +165,7 @@ void multiply_panel(const KernelWeight& w, const KernelInput& x, int64_t token, 
 // software prefetch makes up for it.
 constexpr int64_t kPassBlocks = 64;
 
-template <int kFormat>
+template <int kFormat, bool kCoded>
 void multiply_panel_in_order(const KernelWeight& w, const KernelInput& x, int64_t token,
                              const unsigned char* panel, float* y, int64_t) {
   constexpr int kBits = bits_of(kFormat);
@@ -188,7 +191,7 @@ void multiply_panel_in_order(const KernelWeight& w, const KernelInput& x, int64_
     }
     for (int64_t b = first; b < end; ++b) {
       if (--left == 0) {
-        group = load_group(w, panel, next_group++);
+        group = load_group<kCoded>(w, panel, next_group++);
         left = w.group_blocks;
       }
       const __m512i dot =
@@ -202,23 +205,32 @@ void multiply_panel_in_order(const KernelWeight& w, const KernelInput& x, int64_
 
 using MultiplyPanel = void (*)(const KernelWeight&, const KernelInput&, int64_t, const unsigned char*, float*,
                                int64_t);
-template <int kFormat>
+template <int kFormat, bool kCoded>
 constexpr MultiplyPanel kOfTokens[kTile + 1] = {nullptr,
-                                                multiply_panel_in_order<kFormat>,
-                                                multiply_panel<kFormat, 2>,
-                                                multiply_panel<kFormat, 3>,
-                                                multiply_panel<kFormat, 4>,
-                                                multiply_panel<kFormat, 5>,
-                                                multiply_panel<kFormat, 6>,
-                                                multiply_panel<kFormat, 7>,
-                                                multiply_panel<kFormat, 8>};
-constexpr const MultiplyPanel* kMultiplyPanel[10] = {
-    nullptr,      nullptr,      kOfTokens<2>, kOfTokens<3>, kOfTokens<4>,
-    kOfTokens<5>, kOfTokens<6>, kOfTokens<7>, kOfTokens<8>, kOfTokens<kTable>};
+                                                multiply_panel_in_order<kFormat, kCoded>,
+                                                multiply_panel<kFormat, kCoded, 2>,
+                                                multiply_panel<kFormat, kCoded, 3>,
+                                                multiply_panel<kFormat, kCoded, 4>,
+                                                multiply_panel<kFormat, kCoded, 5>,
+                                                multiply_panel<kFormat, kCoded, 6>,
+                                                multiply_panel<kFormat, kCoded, 7>,
+                                                multiply_panel<kFormat, kCoded, 8>};
+template <bool kCoded>
+constexpr const MultiplyPanel* kMultiplyPanel[10] = {nullptr,
+                                                     nullptr,
+                                                     kOfTokens<2, kCoded>,
+                                                     kOfTokens<3, kCoded>,
+                                                     kOfTokens<4, kCoded>,
+                                                     kOfTokens<5, kCoded>,
+                                                     kOfTokens<6, kCoded>,
+                                                     kOfTokens<7, kCoded>,
+                                                     kOfTokens<8, kCoded>,
+                                                     kOfTokens<kTable, kCoded>};
 
 void matmul(const KernelWeight& w, const KernelInput& x, float* y, int64_t y_stride, int64_t panel_begin,
             int64_t panel_end) {
-  const MultiplyPanel* multiply = kMultiplyPanel[format_of(w)];
+  const MultiplyPanel* multiply =
+      w.scale_bytes == 1 ? kMultiplyPanel<true>[format_of(w)] : kMultiplyPanel<false>[format_of(w)];
   const int64_t fitting = kInputBytes / (w.blocks * 32) / kTile * kTile;
   const int64_t step = fitting < kTile ? kTile : fitting;
   for (int64_t first = 0; first < x.tokens; first += step) {
@@ -296,7 +308,8 @@ void decode_panel_of(const KernelWeight& w, const unsigned char* panel, float* o
   constexpr int kBits = bits_of(kFormat);
   const __m512i table = load_table(w);
   for (int64_t b = 0; b < w.blocks; ++b) {
-    const Group group = load_group(w, panel, b / w.group_blocks);
+    const Group group = w.scale_bytes == 1 ? load_group<true>(w, panel, b / w.group_blocks)
+                                           : load_group<false>(w, panel, b / w.group_blocks);
     const __m512i minus_zero = _mm512_srai_epi32(_mm512_slli_epi32(group.minus_zero, 16), 16);
     __m512i codes[8];
     decode_block<kFormat>(panel + b * 64 * kBits, table, codes);
