@@ -9,6 +9,7 @@ case "$name" in
   float-engine) exec build/release/bin/float_engine_bench "$@" ;;
   llama) exec python3 bench/llama.py "$@" ;;
   parity) exec python3 bench/parity_transformers.py "$@" ;;
+  quality) exec python3 bench/quality.py "$@" ;;
   gptq) exec python3 bench/gptq.py "$@" ;;
   *)
     cat <<'TEXT'
@@ -16,6 +17,7 @@ case "$name" in
 ./dev bench float-engine MODEL  the LibTorch engine: seconds and memory of a window
 ./dev bench llama ...           decode and prefill against llama.cpp, in turn (--help)
 ./dev bench parity              both engines against transformers in F32 (needs it installed)
+./dev bench quality ...         what each stage of quantizing is worth, beside llama.cpp (--help)
 ./dev bench gptq ...            quality, time and memory of GPTQ against GPTQModel and llm-compressor (--help)
 TEXT
     ;;

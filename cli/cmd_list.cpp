@@ -38,6 +38,8 @@ void list(const ListArgs& args) {
       print_line(args.plain, q.name, q.summary);
       if (!args.plain) fmt::print("{:<12} options: {}\n", "", q.options);
     }
+  } else if (args.what == "refiners") {
+    for (const RefinerEntry& r : refiners()) print_line(args.plain, r.name, r.summary);
   } else if (args.what == "targets") {
     for (const std::string& target : target_names()) print_line(args.plain, target, "");
   } else {
@@ -51,10 +53,11 @@ void list(const ListArgs& args) {
 
 void add_list_command(CLI::App& app) {
   const auto args = std::make_shared<ListArgs>();
-  CLI::App* command = app.add_subcommand("list", "Lists recipes, quantizers, targets or instruction sets");
-  command->add_option("what", args->what, "recipes, quantizers, targets or isas")
+  CLI::App* command =
+      app.add_subcommand("list", "Lists recipes, quantizers, refiners, targets or instruction sets");
+  command->add_option("what", args->what, "recipes, quantizers, refiners, targets or isas")
       ->required()
-      ->check(CLI::IsMember({"recipes", "quantizers", "targets", "isas"}));
+      ->check(CLI::IsMember({"recipes", "quantizers", "refiners", "targets", "isas"}));
   command->add_flag("--plain", args->plain, "names only");
   command->footer("Example: edgeq list recipes");
   command->callback([args] { list(*args); });

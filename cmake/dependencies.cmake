@@ -23,6 +23,7 @@ if(NOT EDGEQ_DEVICE)
   find_package(OpenMP REQUIRED COMPONENTS CXX)
   find_package(HDF5 REQUIRED COMPONENTS C)
   find_package(yaml-cpp REQUIRED)
+  find_package(Eigen3 3.4 REQUIRED)
   # OpenBLAS by name: another provider of libblas would be many times slower.
   find_library(OPENBLAS_LIBRARY openblas REQUIRED)
   find_path(OPENBLAS_INCLUDE openblas_config.h PATH_SUFFIXES openblas-pthread openblas REQUIRED)

@@ -11,11 +11,14 @@
 #include "core/error.h"
 #include "core/options.h"
 #include "quantizers/quantizer.h"
+#include "quantizers/refiner.h"
 
 namespace edgeq {
 
 std::unique_ptr<Quantizer> make_rtn(const QuantScheme& scheme, const Options& options);
 std::unique_ptr<Quantizer> make_gptq(const QuantScheme& scheme, const Options& options);
+std::unique_ptr<Refiner> make_polish();
+std::unique_ptr<Refiner> make_refit();
 
 // Throws Error naming the first weight that is NaN or infinite.
 void require_finite(MatrixView<const float> weight);

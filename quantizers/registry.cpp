@@ -2,8 +2,8 @@
 #include "quantizers/registry.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
-#include <algorithm>
 #include <cmath>
 #include <string>
 #include <vector>
@@ -28,25 +28,37 @@ constexpr QuantizerEntry kQuantizers[] = {
      make_gptq},
 };
 
+constexpr RefinerEntry kRefiners[] = {
+    {"polish", "moves each code to the best one while all others stay; one sweep", make_polish},
+    {"refit", "least-squares scales for the codes as they are", make_refit},
+};
+
+template <class Entry>
+const Entry& entry_of(std::span<const Entry> table, std::string_view kind, std::string_view name) {
+  std::vector<std::string> known;
+  for (const Entry& entry : table) {
+    if (entry.name == name) return entry;
+    known.emplace_back(entry.name);
+  }
+  Error error(fmt::format("unknown {} \"{}\"; expected one of {}", kind, name, fmt::join(known, ", ")));
+  if (const auto meant = nearest_name(name, known)) error.set_hint(fmt::format("did you mean {}?", *meant));
+  throw error;
+}
+
 }  // namespace
 
 std::span<const QuantizerEntry> quantizers() { return kQuantizers; }
+std::span<const RefinerEntry> refiners() { return kRefiners; }
 
 std::unique_ptr<Quantizer> make_quantizer(std::string_view name, const QuantScheme& scheme,
                                           const Options& options) {
-  std::vector<std::string> known;
-  for (const QuantizerEntry& entry : kQuantizers) {
-    known.emplace_back(entry.name);
-    if (entry.name != name) continue;
-    auto quantizer = entry.make(scheme, options);
-    with_context(name, [&] { options.finish(); });
-    return quantizer;
-  }
-  std::string list;
-  for (const std::string& word : known) list += (list.empty() ? "" : ", ") + word;
-  Error error(fmt::format("unknown quantizer \"{}\"; expected one of {}", name, list));
-  if (const auto meant = nearest_name(name, known)) error.set_hint(fmt::format("did you mean {}?", *meant));
-  throw error;
+  auto quantizer = entry_of(quantizers(), "quantizer", name).make(scheme, options);
+  with_context(name, [&] { options.finish(); });
+  return quantizer;
+}
+
+std::unique_ptr<Refiner> make_refiner(std::string_view name) {
+  return entry_of(refiners(), "refiner", name).make();
 }
 
 void require_finite(MatrixView<const float> weight) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The visible table of quantizers; `edgeq list quantizers` prints it. A method has no header of its own.
+// The visible tables of quantizers and refiners; `edgeq list` prints them. A method has no header of its own.
 #pragma once
 
 #include <memory>
@@ -9,6 +9,7 @@
 #include "core/options.h"
 #include "core/quant_scheme.h"
 #include "quantizers/quantizer.h"
+#include "quantizers/refiner.h"
 
 namespace edgeq {
 
@@ -22,5 +23,14 @@ std::span<const QuantizerEntry> quantizers();
 // Throws Error for an unknown name (listing the known) or option.
 std::unique_ptr<Quantizer> make_quantizer(std::string_view name, const QuantScheme& scheme,
                                           const Options& options);
+
+struct RefinerEntry {
+  std::string_view name, summary;
+  std::unique_ptr<Refiner> (*make)();
+};
+
+std::span<const RefinerEntry> refiners();
+// Throws Error for an unknown name (listing the known).
+std::unique_ptr<Refiner> make_refiner(std::string_view name);
 
 }  // namespace edgeq

@@ -40,6 +40,7 @@ SiteResult compress_site(const SitePlan& plan, Site& site, const InputStats& sta
       report.damping = quantized.notes.damping;
       report.damping_raises += quantized.notes.damping_raises;
       report.dead_columns = quantized.notes.dead_columns;
+      for (const auto& refiner : plan.refiners) refiner->refine(quantized.weight, target.matrix(), stats);
       result.quantized = std::move(quantized.weight);
     }
     restore_site(result, site);

@@ -130,14 +130,20 @@ Rule parse_rule(const Reader& reader, const YAML::Node& node) {
                  has_scheme = true;
                }},
               {"options", [&](const YAML::Node& n) { rule.options = parse_options(reader, n, "options"); }},
+              {"refine",
+               [&](const YAML::Node& n) {
+                 reader.list(n, "refine", [&](const YAML::Node& name) {
+                   rule.refine.push_back(reader.scalar(name, "a refiner"));
+                 });
+               }},
               {"correct", [&](const YAML::Node& n) { rule.correct = parse_options(reader, n, "correct"); }}});
   if (rule.match.empty())
     reader.fail(node.Mark(), "a rule has no match; expected a pattern such as \"*.down_proj\"");
   const bool quantizes = !rule.quantizer.empty() && has_scheme;
   if (rule.keep && (has_scheme || !rule.quantizer.empty()))
     reader.fail(node.Mark(), "a rule has both keep and quantizer or scheme; expected one or the other");
-  if (rule.keep && rule.correct)
-    reader.fail(node.Mark(), "a rule has both keep and correct; only what is quantized is corrected");
+  if (rule.keep && (rule.correct || !rule.refine.empty()))
+    reader.fail(node.Mark(), "a rule has both keep and correct or refine, which are for what is quantized");
   if (!rule.keep && !quantizes)
     reader.fail(node.Mark(), "a rule says neither keep nor quantizer and scheme; expected one of the two");
   return rule;

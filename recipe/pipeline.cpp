@@ -30,6 +30,7 @@ std::string journal_key(const Plan& plan, const QuantizeInputs& in) {
     if (site.correction)
       for (const auto& [name, value] : rule.correct->values())
         key += fmt::format(" correct {}={}", name, value);
+    for (const std::string& name : rule.refine) key += " " + name;
     key += '\n';
   }
   return key;

@@ -69,6 +69,7 @@ SitePlan plan_site(const Recipe& recipe, const SiteShape& shape, const Checkpoin
     site.scheme = scheme_for(recipe.target, found->scheme);
     site.method = found->quantizer;
     site.quantizer = make_quantizer(found->quantizer, site.scheme, found->options);
+    for (const std::string& name : found->refine) site.refiners.push_back(make_refiner(name));
     // The table has no predecessors, and cached statistics are of the float model alone.
     if (found->correct && shape.name != "embedding" && recipe.calibration.statistics.empty())
       site.correction = make_correction(*found->correct);
@@ -112,13 +113,17 @@ std::string kind_of(const std::string& name) {
 
 unsigned SitePlan::needs() const {
   if (!quantizer) return kNeedNothing;
-  return quantizer->needs() | (correction ? kNeedHessian | kNeedCross : kNeedNothing);
+  unsigned needs = quantizer->needs();
+  if (correction) needs |= kNeedHessian | kNeedCross;
+  if (!refiners.empty()) needs |= kNeedHessian;
+  return needs;
 }
 
 std::string SitePlan::treatment() const {
   if (keep) return fmt::format("keep {}", dtype_name(*keep));
   std::string text = fmt::format("{} {}", method, scheme_text(scheme));
   if (correction) text += ", " + correction_text(*correction);
+  if (!refiners.empty()) text += fmt::format(", refined {} x", refiners.size());
   return text;
 }
 

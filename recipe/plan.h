@@ -14,6 +14,7 @@
 #include "models/import.h"
 #include "quantizers/correction.h"
 #include "quantizers/quantizer.h"
+#include "quantizers/refiner.h"
 #include "recipe/recipe.h"
 
 namespace edgeq {
@@ -21,14 +22,15 @@ namespace edgeq {
 struct SitePlan {
   std::string name;
   int64_t rows = 0, cols = 0;
-  std::string source;                          // encoding in the checkpoint: "BF16", "Q4_1"
-  std::optional<DType> keep;                   // set: stays float
-  QuantScheme scheme;                          // otherwise
-  std::string method;                          // name of the quantizer, "" when kept
-  std::shared_ptr<const Quantizer> quantizer;  // null when kept
-  std::optional<Correction> correction;        // of the weight, before the quantizer
-  int rule = 0;                                // index into Recipe::rules
-  int64_t bytes = 0;                           // in the kernels' layout
+  std::string source;                                    // encoding in the checkpoint: "BF16", "Q4_1"
+  std::optional<DType> keep;                             // set: stays float
+  QuantScheme scheme;                                    // otherwise
+  std::string method;                                    // name of the quantizer, "" when kept
+  std::shared_ptr<const Quantizer> quantizer;            // null when kept
+  std::optional<Correction> correction;                  // of the weight, before the quantizer
+  std::vector<std::shared_ptr<const Refiner>> refiners;  // after the quantizer, in order
+  int rule = 0;                                          // index into Recipe::rules
+  int64_t bytes = 0;                                     // in the kernels' layout
 
   unsigned needs() const;         // Need flags
   std::string treatment() const;  // "gptq int4-g64-sym, corrected 0.5", "keep F16"

@@ -21,8 +21,9 @@ struct Rule {
   std::string quantizer;      // name in quantizers/registry.h
   QuantScheme scheme;
   Options options;
-  std::optional<Options> correct;  // set: make up for compressed predecessors (quantizers/correction.h)
-  int line = 0;                    // in the recipe file, for messages
+  std::optional<Options> correct;   // set: make up for compressed predecessors (quantizers/correction.h)
+  std::vector<std::string> refine;  // names in quantizers/registry.h, applied in this order
+  int line = 0;                     // in the recipe file, for messages
 };
 
 // What the result is written for. It fixes the grid before codes are chosen.

@@ -28,6 +28,7 @@ rules:
     scheme: int4-g64-asym
     options: {damp: 0.05, order: none}
     correct: {strength: 0.25}
+    refine: [polish, refit]
 compare: [int8]
 prove: {corpus: test.txt, windows: 3, context: 64, prompt_tokens: 5, tokens: 6, prompt: "a: b"}
 )";
@@ -51,6 +52,7 @@ TEST(Recipe, EveryKeyIsRead) {
   EXPECT_EQ(r.rules[1].options.values().at("damp"), "0.05");
   EXPECT_FALSE(r.rules[0].correct);
   EXPECT_EQ(r.rules[1].correct->values().at("strength"), "0.25");
+  EXPECT_THAT(r.rules[1].refine, testing::ElementsAre("polish", "refit"));
   EXPECT_THAT(r.compare, testing::ElementsAre("int8"));
   EXPECT_EQ(r.prove.corpus, "folder/test.txt");
   EXPECT_EQ(r.prove.windows, 3);
@@ -92,6 +94,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadRecipe{"rules:\n  - {match: x, keep: f64}\n", 2, "expected f32, f16 or bf16"},
         BadRecipe{"rules:\n  - {match: x, keep: f16, quantizer: rtn}\n", 2, "both keep and quantizer"},
         BadRecipe{"rules:\n  - {match: x, keep: f16, correct: {}}\n", 2, "both keep and correct"},
+        BadRecipe{"rules:\n  - {match: x, refine: polish}\n", 2, "refine is not a list"},
         BadRecipe{"rules:\n  - {match: x, correct: 0.5}\n", 2, "correct is not a map"},
         BadRecipe{"rules:\n  - {match: x, quantizer: rtn, scheme: int4}\n", 2,
                   "scheme \"int4\" is not understood"},

@@ -77,10 +77,22 @@ TEST(Plan, RefusalsNameTheLineAndTheSite) {
               ThrowsMessage<Error>(AllOf(HasSubstr("recipe r:2: "), HasSubstr("rnt"), HasSubstr("gptq"))));
   EXPECT_THAT(throws("  - {match: \"*\", quantizer: gptq, scheme: int4-g64-sym, options: {dampp: 1}}\n"),
               ThrowsMessage<Error>(AllOf(HasSubstr("recipe r:2: "), HasSubstr("dampp"))));
+  EXPECT_THAT(
+      throws("  - {match: \"*\", quantizer: rtn, scheme: int4-g64-sym, refine: [polihs]}\n"),
+      ThrowsMessage<Error>(AllOf(HasSubstr("recipe r:2: "), HasSubstr("unknown refiner \"polihs\""))));
   EXPECT_THAT(throws("  - {match: \"*\", quantizer: rtn, scheme: int4-g64-sym, correct: {strength: 3}}\n"),
               ThrowsMessage<Error>(AllOf(HasSubstr("recipe r:2: "), HasSubstr("option strength is \"3\""))));
   EXPECT_THAT(throws("  - {match: \"*\", quantizer: gptq, scheme: int4-g64-sym}\n"),
               ThrowsMessage<Error>("recipe r: gptq needs calibration text and none is given"));
+}
+
+TEST(Plan, RefinersNeedAHessianWhateverTheQuantizer) {
+  const std::string rules =
+      "  - {match: \"*\", quantizer: rtn, scheme: int4-g64-sym, refine: [polish, refit]}\n";
+  const Plan plan = plan_of(rules, true, "calibration: {corpus: t.txt}\n");
+  EXPECT_EQ(plan.site("layers.0.mlp.up_proj").needs(), unsigned(kNeedHessian));
+  EXPECT_EQ(plan.site("layers.0.mlp.up_proj").treatment(), "rtn int4-g64-sym, refined 2 x");
+  EXPECT_FALSE(plan.needs_two_streams());
 }
 
 TEST(Plan, CorrectionNeedsTwoStreamsAndNoCachedStatistics) {

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What each stage of quantizing is worth, and where that leaves edgeq beside llama.cpp: one table from one run, every row measured
+by `edgeq eval` on the same tokens, float activations, against the float model.
+
+  python3 bench/quality.py MODEL_DIR --gguf MODEL_F32.gguf --calibration TEXT --test TEXT --work DIR
+      [--llama BIN_DIR] [--windows 32] [--eval-windows 16] [--rows REGEX] [--threads 2]
+
+MODEL_DIR is a Hugging Face folder, MODEL_F32.gguf the same model for llama.cpp's tools (llama-imatrix, llama-quantize in BIN_DIR);
+their importance matrix is of the same calibration text and as many windows. A row whose result lies in --work already is not made
+again. Quantized are the blocks; the table is 8 bits in groups of 32 everywhere, as llama.cpp stores it.
+"""
+import argparse
+import json
+import os
+import re
+import resource
+import subprocess
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+EDGEQ = os.path.join(HERE, "..", "build", "release", "bin", "edgeq")
+
+GPTQ = "quantizer: gptq, scheme: {scheme}"
+CORRECTED = GPTQ + ", correct: {{strength: 0.5}}"
+STAGES = [  # each adds one stage to the one before it, or changes one thing
+    ("round to nearest", "quantizer: rtn, scheme: {scheme}"),
+    ("scale search, weighted by E(x^2)", "quantizer: rtn, scheme: {scheme}, options: {{search: weighted}}"),
+    ("GPTQ, stored order, scales weighted by diag(H)", GPTQ + ", options: {{order: none, scale_weights: hessian}}"),
+    ("GPTQ, group order, scales weighted by 1/U^2", GPTQ),
+    ("+ correction 0.5, without the residual stream", GPTQ + ", correct: {{strength: 0.5, residual: false}}"),
+    ("+ residual stream (the default)", CORRECTED),
+    ("correction 1 instead of 0.5", GPTQ + ", correct: {{strength: 1}}"),
+    ("damping 0.05 instead of 0.01", GPTQ + ", options: {{damp: 0.05}}, correct: {{strength: 0.5, damp: 0.05}}"),
+    ("default + polish", CORRECTED + ", refine: [polish]"),
+    ("default + polish, refit, polish", CORRECTED + ", refine: [polish, refit, polish]"),
+]
+
+
+def rows(a):
+    """-> [(name, how to make the file)], in the order of the table."""
+    out = [("Q4_0: " + name, lambda path, rule=rule: ours(a, path, "q4_0", rule)) for name, rule in STAGES]
+    for scheme in a.schemes.split(","):
+        out.append((scheme + ": default", lambda path, scheme=scheme: ours(a, path, scheme, CORRECTED)))
+    if a.llama:
+        for kind in ("Q4_0", "IQ4_NL", "Q4_1"):
+            out.append((f"llama.cpp {kind}, imatrix", lambda path, kind=kind: llama(a, path, kind)))
+    return [(name, make) for name, make in out if re.search(a.rows, name)]
+
+
+def ours(a, path, scheme, rule):
+    recipe = os.path.splitext(path)[0] + ".yaml"
+    with open(recipe, "w", encoding="utf-8") as f:
+        f.write(f"calibration: {{windows: {a.windows}, tokens: 512}}\nrules:\n"
+                "  - {match: \"embedding\", quantizer: rtn, scheme: q8_0}\n"
+                f"  - {{match: \"*\", {rule.format(scheme=scheme)}}}\n")
+    subprocess.run([EDGEQ, "quantize", recipe, "--model", a.model, "--calibration", a.calibration, "-o", path, "--overwrite", "--quiet",
+                    "--threads", str(a.threads)], check=True, stdout=subprocess.DEVNULL)
+
+
+def llama(a, path, kind):
+    tool = lambda name, *rest: subprocess.run([os.path.join(a.llama, name), *map(str, rest)], check=True,
+                                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    imatrix = os.path.join(a.work, "imatrix.gguf")
+    if not os.path.exists(imatrix):
+        tool("llama-imatrix", "-m", a.gguf, "-f", a.calibration, "-o", imatrix, "--chunks", a.windows, "-c", 512, "-t", a.threads,
+             "--no-ppl")
+    tool("llama-quantize", "--imatrix", imatrix, "--token-embedding-type", "q8_0", a.gguf, path, kind, a.threads)
+
+
+def measure(a, name, make):
+    path = os.path.join(a.work, re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-"))
+    result = path + ".json"
+    if os.path.exists(result):
+        with open(result, encoding="utf-8") as f:
+            return json.load(f)
+    path += ".gguf" if name.startswith("llama") else ".packed"
+    start, used = time.time(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    make(path)
+    now = resource.getrusage(resource.RUSAGE_CHILDREN)
+    row = {"name": name, "seconds": time.time() - start,
+           "cpu_seconds": now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime}
+    # The same function in another file: a GGUF file's own tokenizer, so that the two agree on their vocabulary.
+    reference = a.gguf if name.startswith("llama") else a.model
+    row |= json.loads(subprocess.run([EDGEQ, "eval", path, "--against", reference, "--text", a.test, "--windows", str(a.eval_windows),
+                                      "--activations", "f32", "--json", "--threads", str(a.threads)],
+                                     check=True, stdout=subprocess.PIPE, text=True).stdout)
+    with open(result, "w", encoding="utf-8") as f:
+        json.dump(row, f)
+    return row
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("model")
+    p.add_argument("--gguf")
+    p.add_argument("--calibration", required=True)
+    p.add_argument("--test", required=True)
+    p.add_argument("--work", required=True)
+    p.add_argument("--llama")
+    p.add_argument("--windows", type=int, default=32)
+    p.add_argument("--eval-windows", type=int, default=16)
+    p.add_argument("--schemes", default="int4-g64-sym,int3-g32-sym", help="other grids for the default recipe")
+    p.add_argument("--rows", default="", help="only rows whose name matches")
+    p.add_argument("--threads", type=int, default=2)
+    a = p.parse_args()
+    os.makedirs(a.work, exist_ok=True)
+    print(f"| {'weights of the blocks':48} | MB | KL mean | +- | KL p99 | top-1 | perplexity | CPU s |", flush=True)
+    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |", flush=True)
+    for name, make in rows(a):
+        r = measure(a, name, make)
+        print(f"| {name:48} | {r['file_bytes'] / 1e6:.1f} | {r['kl_mean']:.4f} | {r['kl_standard_error']:.4f} | {r['kl_p99']:.3f} | "
+              f"{100 * r['top1_agreement']:.1f} % | {r['perplexity']:.3f} | {r['cpu_seconds']:.0f} |", flush=True)
+
+
+main()
