@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What each stage of quantizing is worth, and where that leaves edgeq beside llama.cpp: one table from one run, every row measured
-by `edgeq eval` on the same tokens, float activations, against the float model.
+by `edgeq eval` on the same tokens, the codes as float weights in the LibTorch engine, against the float model.
 
   python3 bench/quality.py MODEL_DIR --gguf MODEL_F32.gguf --calibration TEXT --test TEXT --work DIR
       [--llama BIN_DIR] [--windows 32] [--eval-windows 16] [--rows REGEX] [--threads 2]
 
 MODEL_DIR is a Hugging Face folder, MODEL_F32.gguf the same model for llama.cpp's tools (llama-imatrix, llama-quantize in BIN_DIR);
 their importance matrix is of the same calibration text and as many windows. A row whose result lies in --work already is not made
-again. Quantized are the blocks; the table is 8 bits in groups of 32 everywhere, as llama.cpp stores it.
+again. Quantized are the blocks; the table is Q8_0 unless a row says otherwise.
 """
 import argparse
 import json
@@ -21,6 +21,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 EDGEQ = os.path.join(HERE, "..", "build", "release", "bin", "edgeq")
 
 GPTQ = "quantizer: gptq, scheme: {scheme}"
+TABLE = "quantizer: rtn, scheme: q8_0"  # as llama.cpp stores it
 CORRECTED = GPTQ + ", correct: {{strength: 0.5}}"
 STAGES = [  # each adds one stage to the one before it, or changes one thing
     ("round to nearest", "quantizer: rtn, scheme: {scheme}"),
@@ -34,24 +35,31 @@ STAGES = [  # each adds one stage to the one before it, or changes one thing
     ("default + polish", CORRECTED + ", refine: [polish]"),
     ("default + polish, refit, polish", CORRECTED + ", refine: [polish, refit, polish]"),
 ]
+GRIDS = {  # the default on other grids: (blocks, table)
+    "Q4_0, table of 6 bits by GPTQ": ("q4_0", "quantizer: gptq, scheme: int6-g32-sym"),
+    "IQ4_NL": ("iq4_nl", TABLE),
+    "iq4nl-g32-s8, table of 6 bits by GPTQ": ("iq4nl-g32-s8", "quantizer: gptq, scheme: int6-g32-sym"),
+    "int4-g64-sym": ("int4-g64-sym", TABLE),
+    "int3-g32-sym": ("int3-g32-sym", TABLE),
+}
 
 
 def rows(a):
     """-> [(name, how to make the file)], in the order of the table."""
     out = [("Q4_0: " + name, lambda path, rule=rule: ours(a, path, "q4_0", rule)) for name, rule in STAGES]
-    for scheme in a.schemes.split(","):
-        out.append((scheme + ": default", lambda path, scheme=scheme: ours(a, path, scheme, CORRECTED)))
+    for name, (scheme, table) in GRIDS.items():
+        out.append(("default on " + name, lambda path, scheme=scheme, table=table: ours(a, path, scheme, CORRECTED, table)))
     if a.llama:
         for kind in ("Q4_0", "IQ4_NL", "Q4_1"):
             out.append((f"llama.cpp {kind}, imatrix", lambda path, kind=kind: llama(a, path, kind)))
     return [(name, make) for name, make in out if re.search(a.rows, name)]
 
 
-def ours(a, path, scheme, rule):
+def ours(a, path, scheme, rule, table=TABLE):
     recipe = os.path.splitext(path)[0] + ".yaml"
     with open(recipe, "w", encoding="utf-8") as f:
         f.write(f"calibration: {{windows: {a.windows}, tokens: 512}}\nrules:\n"
-                "  - {match: \"embedding\", quantizer: rtn, scheme: q8_0}\n"
+                f"  - {{match: \"embedding\", {table}}}\n"
                 f"  - {{match: \"*\", {rule.format(scheme=scheme)}}}\n")
     subprocess.run([EDGEQ, "quantize", recipe, "--model", a.model, "--calibration", a.calibration, "-o", path, "--overwrite", "--quiet",
                     "--threads", str(a.threads)], check=True, stdout=subprocess.DEVNULL)
@@ -82,7 +90,7 @@ def measure(a, name, make):
     # The same function in another file: a GGUF file's own tokenizer, so that the two agree on their vocabulary.
     reference = a.gguf if name.startswith("llama") else a.model
     row |= json.loads(subprocess.run([EDGEQ, "eval", path, "--against", reference, "--text", a.test, "--windows", str(a.eval_windows),
-                                      "--activations", "f32", "--json", "--threads", str(a.threads)],
+                                      "--engine", "torch", "--json", "--threads", str(a.threads)],
                                      check=True, stdout=subprocess.PIPE, text=True).stdout)
     with open(result, "w", encoding="utf-8") as f:
         json.dump(row, f)
@@ -99,16 +107,15 @@ def main():
     p.add_argument("--llama")
     p.add_argument("--windows", type=int, default=32)
     p.add_argument("--eval-windows", type=int, default=16)
-    p.add_argument("--schemes", default="int4-g64-sym,int3-g32-sym", help="other grids for the default recipe")
     p.add_argument("--rows", default="", help="only rows whose name matches")
     p.add_argument("--threads", type=int, default=2)
     a = p.parse_args()
     os.makedirs(a.work, exist_ok=True)
-    print(f"| {'weights of the blocks':48} | MB | KL mean | +- | KL p99 | top-1 | perplexity | CPU s |", flush=True)
+    print(f"| {'weights of the blocks':56} | MB | KL mean | +- | KL p99 | top-1 | perplexity | CPU s |", flush=True)
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |", flush=True)
     for name, make in rows(a):
         r = measure(a, name, make)
-        print(f"| {name:48} | {r['file_bytes'] / 1e6:.1f} | {r['kl_mean']:.4f} | {r['kl_standard_error']:.4f} | {r['kl_p99']:.3f} | "
+        print(f"| {name:56} | {r['file_bytes'] / 1e6:.1f} | {r['kl_mean']:.4f} | {r['kl_standard_error']:.4f} | {r['kl_p99']:.3f} | "
               f"{100 * r['top1_agreement']:.1f} % | {r['perplexity']:.3f} | {r['cpu_seconds']:.0f} |", flush=True)
 
 

@@ -154,7 +154,7 @@ void add_quantize_command(CLI::App& app) {
   command->add_option("--prove", args->prove, "text to prove on");
   command->add_option("-o,--output", args->output, "file to write");
   command->add_option("--for", args->target,
-                      "packed, gguf:q4_0 or gguf:q8_0: fixes the grid before codes are chosen");
+                      "packed, gguf:q4_0, gguf:iq4_nl or gguf:q8_0: fixes the grid before codes are chosen");
   command->add_option("--threads", args->threads, "threads, 0: all cores")->check(CLI::Range(0, 256));
   command->add_flag("--dry-run", args->dry_run,
                     "print what happens to each site, bytes and memory, and stop");

@@ -205,7 +205,7 @@ Recipe read_recipe(const Reader& reader, const YAML::Node& root) {
 std::string target_text(Target target) { return target_names()[size_t(target)]; }
 
 const std::vector<std::string>& target_names() {
-  static const std::vector<std::string> names{"packed", "gguf:q4_0", "gguf:q8_0"};
+  static const std::vector<std::string> names{"packed", "gguf:q4_0", "gguf:iq4_nl", "gguf:q8_0"};
   return names;
 }
 

@@ -44,6 +44,7 @@ QuantScheme scheme_for(Target target, const QuantScheme& asked) {
   switch (target) {
     case Target::packed: return asked;
     case Target::gguf_q4_0: return parse_scheme(asked.bits <= 4 ? "q4_0" : "q8_0");
+    case Target::gguf_iq4_nl: return parse_scheme(asked.bits <= 4 ? "iq4_nl" : "q8_0");
     case Target::gguf_q8_0: return parse_scheme("q8_0");
   }
   return asked;

@@ -27,7 +27,7 @@ struct Rule {
 };
 
 // What the result is written for. It fixes the grid before codes are chosen.
-enum class Target : uint8_t { packed, gguf_q4_0, gguf_q8_0 };
+enum class Target : uint8_t { packed, gguf_q4_0, gguf_iq4_nl, gguf_q8_0 };
 
 std::string target_text(Target target);      // "packed", "gguf:q4_0", ...
 Target parse_target(std::string_view text);  // Error listing the known

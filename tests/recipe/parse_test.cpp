@@ -124,6 +124,13 @@ TEST(Recipe, BuiltInOnesParseAndTellWhatTheyAreFor) {
   }
 }
 
+TEST(Recipe, TheBestOfAWidthIsWhatItsBareNameMeans) {
+  for (const std::string name : {"int4", "int3"}) {
+    EXPECT_EQ(load_recipe(name + "-best").text, load_recipe(name).text);
+    EXPECT_TRUE(load_recipe(name).rules.back().correct) << name;
+  }
+}
+
 TEST(Recipe, EveryRecipeOfTheRepositoryParses) {
   for (const auto& file :
        std::filesystem::directory_iterator(std::string(EDGEQ_SOURCE_DIR) + "/configs/recipes"))

@@ -61,6 +61,12 @@ TEST(Plan, TheTargetFixesTheGrid) {
       true, "for: gguf:q4_0\n");
   EXPECT_EQ(scheme_text(plan.site("embedding").scheme), "int8-g32-sym");
   EXPECT_EQ(scheme_text(plan.site("layers.0.attn.k_proj").scheme), "int4-g32-sym");
+  const Plan table = plan_of(
+      "  - {match: \"embedding\", quantizer: rtn, scheme: int6-g32-sym}\n"
+      "  - {match: \"*\", quantizer: rtn, scheme: iq4nl-g32-s8}\n",
+      true, "for: gguf:iq4_nl\n");
+  EXPECT_EQ(scheme_text(table.site("embedding").scheme), "int8-g32-sym");
+  EXPECT_EQ(scheme_text(table.site("layers.0.attn.k_proj").scheme), "iq4nl-g32");
 }
 
 TEST(Plan, RefusalsNameTheLineAndTheSite) {
