@@ -94,7 +94,7 @@ def all_gguf():
               pair(b"as", ARRAY, struct.pack("<IQ", STRING, 2) + text(b"a") + text(b""))]
     put("valid-metadata", gguf(0, len(pairs), b"".join(pairs)))
     sizes = {0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34), 12: (256, 144),
-             13: (256, 176), 14: (256, 210), 24: (1, 1), 28: (1, 8), 30: (1, 2)}
+             13: (256, 176), 14: (256, 210), 20: (32, 18), 24: (1, 1), 28: (1, 8), 30: (1, 2)}
     body, at = b"", 0
     for kind, (weights, size) in sizes.items():
         body += info(b"t%d" % kind, [weights, 1], kind, at)

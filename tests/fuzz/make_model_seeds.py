@@ -95,6 +95,14 @@ def packed(spoil=lambda weights, parts, metadata: None):
     return safetensors(content + b" " * (-(len(content) + 8) % 64), data)
 
 
+def scale_codes(weights, parts, metadata):
+    """Tables of levels and scale codes: 32 columns of 16 rows have codes, 16 scale codes padded to 64, 16 outer scales."""
+    for part, scheme, size in [("gate_proj", "iq4nl-g32", 256 + 64), ("up_proj", "iq4nl-g32-s8", 256 + 64 + 64),
+                               ("down_proj", "int3-g32-asym-s8", 192 + 64 + 64 + 64)]:
+        weights["layers.0.mlp." + part].update(scheme=scheme)
+        parts["layers.0.mlp." + part] = ("U8", [2, size])
+
+
 def all_packed():
     put = lambda name, content: write("packed", name, content)
     put("valid", packed())
@@ -104,6 +112,10 @@ def all_packed():
     put("cols-huge", packed(lambda w, p, m: w["layers.0.mlp.up_proj"].update(cols=2**62)))
     put("scheme-other", packed(lambda w, p, m: w["layers.0.mlp.up_proj"].update(scheme="int4-g32-sym")))
     put("group-odd", packed(lambda w, p, m: w["layers.0.mlp.up_proj"].update(scheme="int4-g3-sym")))
+    put("scale-codes", packed(scale_codes))
+    put("scale-store-unknown", packed(lambda w, p, m: w["layers.0.mlp.up_proj"].update(scheme="int4-g32-s9")))
+    put("scale-codes-of-rows", packed(lambda w, p, m: w["layers.0.mlp.up_proj"].update(scheme="int4-channel-s8")))
+    put("super-block-odd", packed(lambda w, p, m: w["layers.0.mlp.up_proj"].update(scheme="q4_k")))
     put("weight-missing", packed(lambda w, p, m: p.pop("layers.0.mlp.up_proj")))
     put("vector-missing", packed(lambda w, p, m: p.pop("layers.0.mlp_norm")))
     put("vector-is-matrix", packed(lambda w, p, m: p.update(final_norm=("F32", [4, 8]))))
