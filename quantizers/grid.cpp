@@ -3,7 +3,6 @@
 // refit each trial in closed form, rank by the weighted energy that the refitted grid explains.
 #include "quantizers/grid.h"
 
-#include <array>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -30,25 +29,6 @@ float stored_offset(float value, ScaleStore store) {
 
 // Codes of scales and offsets run from 0 or -largest to this.
 int largest_code(ScaleStore store) { return store == ScaleStore::u6_super ? 63 : 127; }
-
-// Between levels that are half a unit apart or more nothing but the half unit decides: one table entry each.
-constexpr int kHalfUnits = 2 * (kIq4nlLevels.back() - kIq4nlLevels.front()) + 1;
-constexpr auto kNearestIq4nl = [] {
-  std::array<uint8_t, kHalfUnits> codes{};
-  int code = 0;
-  for (int i = 0; i < kHalfUnits; ++i) {
-    // In quarters: the middle of this half unit against the middle between two levels.
-    const int x = 4 * kIq4nlLevels.front() + 2 * i + 1;
-    while (code < 15 && x > 2 * (kIq4nlLevels[size_t(code)] + kIq4nlLevels[size_t(code) + 1])) ++code;
-    codes[size_t(i)] = uint8_t(code);
-  }
-  return codes;
-}();
-
-size_t half_units(float x) {
-  const float low = kIq4nlLevels.front(), high = kIq4nlLevels.back();
-  return size_t(2 * (std::clamp(x, low, high) - low));
-}
 
 // Four partial sums in what every target has as one register; GCC and Clang spell out the arithmetic.
 using Lanes = float __attribute__((vector_size(16)));
@@ -86,6 +66,8 @@ struct Group {
     padded_values.resize(padded, low);
   }
   std::span<const float> importance() const { return {padded_importance.data(), values.size()}; }
+  // A third of the trials suffices for an outer scale, which is about a group's scale and is not it.
+  int sweep_step() const { return scheme.two_level() && outer == nullptr ? 3 : 1; }
 };
 
 // The grid of a group with these numbers, as the store holds them.
@@ -149,12 +131,18 @@ inline LevelSums sum_levels(const Group& group, float origin, float inverse, flo
 
 // The same for the levels of the table nearest to w_j * inverse.
 LevelSums sum_table_levels(const Group& group, float inverse) {
+  using Indices = int32_t __attribute__((vector_size(16)));
+  const float first = kIq4nlLevels.front(), last = kIq4nlLevels.back();
+  const Lanes lowest = {first, first, first, first}, highest = {last, last, last, last};
   Lanes wq = {}, qq = {};
   for (size_t j = 0; j < group.padded_values.size(); j += kLanes) {
     const Lanes h = load(&group.padded_importance[j]), value = load(&group.padded_values[j]);
-    const Lanes x = value * inverse;
-    Lanes level;
-    for (size_t i = 0; i < kLanes; ++i) level[i] = kIq4nlLevels[kNearestIq4nl[half_units(x[i])]];
+    Lanes x = value * inverse;
+    x = x > lowest ? x : lowest;
+    x = x < highest ? x : highest;
+    const Indices at = __builtin_convertvector((x - first) * 2, Indices);
+    const Lanes level = {kNearestIq4nlLevel[size_t(at[0])], kNearestIq4nlLevel[size_t(at[1])],
+                         kNearestIq4nlLevel[size_t(at[2])], kNearestIq4nlLevel[size_t(at[3])]};
     const Lanes hl = h * level;
     wq += hl * value;
     qq += hl * level;
@@ -226,7 +214,7 @@ GroupGrid sweep_symmetric(const Group& group) {
   const float extreme = std::max(group.high, -group.low);
   const float span = float(s.mid_code() - s.min_code());
   ScaleSweep sweep{.group = group, .best = 0, .grid = {}};
-  for (int i = 0; i < kSweep; ++i) {
+  for (int i = 0; i < kSweep; i += group.sweep_step()) {
     const float inverse = (span + extra_levels(i)) / extreme;
     sweep.trial(inverse, s.mid_code());
     if (s.min_code() == 0) sweep.trial(-inverse, s.mid_code());  // the grid is one code longer on one side
@@ -237,7 +225,7 @@ GroupGrid sweep_symmetric(const Group& group) {
 GroupGrid sweep_table(const Group& group) {
   const float extreme = group.high > -group.low ? group.high : group.low;
   ScaleSweep sweep{.group = group, .best = 0, .grid = {}};
-  for (int i = 0; i < kSweep; ++i)
+  for (int i = 0; i < kSweep; i += group.sweep_step())
     for (const float end : {float(kIq4nlLevels.front()), float(kIq4nlLevels.back())}) {
       const float inverse = end * table_stretch(i) / extreme;
       if (std::isfinite(inverse)) sweep.offer(sum_table_levels(group, inverse), 0);
@@ -251,7 +239,8 @@ GroupGrid sweep_asymmetric(const Group& group) {
   const float range = std::max(group.high, 0.0f) - std::min(group.low, 0.0f);
   ScaleSweep sweep{.group = group, .best = 0, .grid = {}};
   for (int zero = std::max(0, around - 1); zero <= std::min(s.max_code(), around + 1); ++zero)
-    for (int i = 0; i < kSweep; ++i) sweep.trial((float(s.max_code()) + extra_levels(i)) / range, zero);
+    for (int i = 0; i < kSweep; i += group.sweep_step())
+      sweep.trial((float(s.max_code()) + extra_levels(i)) / range, zero);
   return sweep.grid;
 }
 
@@ -369,8 +358,6 @@ float stored_scale(float value, ScaleStore store) {
   if (value == 0) return 0;
   return std::copysign(std::clamp(round_to_store(std::abs(value), store), smallest, largest), value);
 }
-
-uint8_t nearest_iq4nl(float x) { return kNearestIq4nl[half_units(x)]; }
 
 OuterGrid choose_outer(const QuantScheme& scheme, int64_t group, std::span<const float> values,
                        std::span<const float> importance, GridSearch search, float head_room) {

@@ -12,6 +12,7 @@
 #include <span>
 
 #include "core/quantized_tensor.h"
+#include "quantizers/nearest_level.h"
 
 namespace edgeq {
 
@@ -34,9 +35,6 @@ inline float code_value(const QuantScheme& scheme, const GroupGrid& grid, int co
 // std::nearbyint it compiles to two additions everywhere.
 constexpr float kRounder = 0x1.8p23f;
 inline float round_small(float x) { return (x + kRounder) - kRounder; }
-
-// The code of the level of IQ4_NL nearest to x.
-uint8_t nearest_iq4nl(float x);
 
 // The code whose value is nearest to w (finite), within the codes that the scheme lets a quantizer use.
 inline uint8_t round_to_code(const QuantScheme& scheme, const GroupGrid& grid, float w) {
