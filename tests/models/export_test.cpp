@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "models/import.h"
 #include "models/tokenizer.h"
@@ -82,6 +83,27 @@ TEST(GgufExport, ComesBackValueForValueInEveryFamilyAndType) {
       const Tensor loaded = checkpoint->load(name);
       const std::span found(loaded.f32(), size_t(loaded.size())), wanted(weight.f32(), size_t(weight.size()));
       EXPECT_TRUE(std::ranges::equal(found, wanted)) << family << " " << name;  // 0 may come back as -0
+    }
+  }
+}
+
+// Rows of 256 hold a super-block; q and k rows move with all their scales, of two levels or one.
+TEST(GgufExport, EveryBlockTypeComesBackValueForValue) {
+  ModelConfig config = exportable_config("llama");
+  config.hidden = 256;
+  for (LayerShape& layer : config.layers) layer = {.heads = 4, .kv_heads = 4, .head_dim = 64, .ffn = 256};
+  for (const std::vector<std::string>& schemes : {std::vector<std::string>{"q4_k", "q5_k", "q6_k", "iq4_nl"},
+                                                  {"iq4_nl", "q6_k", "q5_0", "q5_1", "q4_k"},
+                                                  {"q5_1", "iq4nl-g64", "int5-g64-sym", "q5_k"}}) {
+    PackedFile packed;
+    write_packed(packed, config, schemes);
+    const std::string path = packed.folder.file("toy.gguf");
+    export_gguf(*coded_model(PackedModel::open(packed.path)), path);
+    const auto checkpoint = open_checkpoint(path);
+    for (const auto& [name, expected] : packed.expected) {
+      const Tensor found = checkpoint->load(name);
+      ASSERT_EQ(found.shape(), expected.shape()) << name;
+      ASSERT_EQ(std::memcmp(found.data(), expected.data(), size_t(expected.bytes())), 0) << name;
     }
   }
 }
