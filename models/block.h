@@ -17,7 +17,8 @@ struct Site {
   Tensor weight, bias;
 };
 
-// Sites that read one and the same input. Stages of a decoder block, in order: qkv, o, gate_up, down.
+// Sites that read one and the same input. Stages of a decoder block, in order: qkv, o, gate_up (up where
+// there is no gate), down.
 struct Stage {
   std::string name;
   std::vector<int> sites;       // indices into Block::sites
@@ -33,14 +34,14 @@ struct Block {
   int index = 0;
   std::vector<Site> sites;
   std::vector<Stage> stages;
-  std::vector<NamedTensor> others;  // norms, always float
+  std::vector<NamedTensor> others;  // norms (their biases too), always float
 };
 
 // What is not in a block. The head of a tied model is the embedding: `head.weight` is then empty.
 struct Ends {
-  Site embedding;    // weight [vocab, hidden]
-  NamedTensor norm;  // final_norm
-  Site head;         // weight [vocab, hidden], or empty when tied
+  Site embedding;                   // weight [vocab, hidden]
+  std::vector<NamedTensor> others;  // final_norm (its bias too), learned positions; always float
+  Site head;                        // weight [vocab, hidden], or empty when tied
   const Site& head_site() const { return head.weight.empty() ? embedding : head; }
 };
 

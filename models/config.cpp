@@ -2,12 +2,12 @@
 #include "models/config.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
-#include <algorithm>
 #include <cmath>
-#include <nlohmann/json.hpp>
 
 #include "core/error.h"
+#include "models/family.h"
 #include "models/sites.h"
 
 namespace edgeq {
@@ -20,6 +20,27 @@ constexpr int64_t kMaxLayers = 4096, kMaxHidden = 1 << 20, kMaxVocab = 1 << 24, 
 void check_range(std::string_view what, int64_t value, int64_t low, int64_t high) {
   if (value < low || value > high)
     throw Error(fmt::format("{} is {}; expected {} to {}", what, value, low, high));
+}
+
+int64_t rotary_dims_of(const ModelConfig& config, const LayerShape& layer) {
+  if (config.learned_positions) return 0;
+  return config.rotary_dims == 0 ? layer.head_dim : config.rotary_dims;
+}
+
+void check_rotary(const ModelConfig& config, size_t index) {
+  const LayerShape& layer = config.layers[index];
+  if (config.learned_positions) return;
+  if (config.rotary_dims == 0 && layer.head_dim % 2 != 0)
+    throw Error(fmt::format("layer {}: head_dim is {}; rotary embedding needs an even number", index,
+                            layer.head_dim));
+  if (config.rotary_dims % 2 != 0 || config.rotary_dims < 0 || config.rotary_dims > layer.head_dim)
+    throw Error(fmt::format("layer {}: {} rotary dimensions; expected an even number up to head_dim {}",
+                            index, config.rotary_dims, layer.head_dim));
+  const auto half = size_t(rotary_dims_of(config, layer) / 2);
+  for (const std::vector<float>* divisors : {&config.rope_divisors, &config.long_rope_divisors})
+    if (!divisors->empty() && divisors->size() != half)
+      throw Error(fmt::format("layer {}: {} rope divisors for head_dim {}; expected {}", index,
+                              divisors->size(), layer.head_dim, half));
 }
 
 void check_layer(const ModelConfig& config, size_t index) {
@@ -35,51 +56,50 @@ void check_layer(const ModelConfig& config, size_t index) {
   if (layer.heads % layer.kv_heads != 0)
     throw Error(fmt::format("layer {}: {} heads are not a multiple of {} kv_heads", index, layer.heads,
                             layer.kv_heads));
-  if (layer.head_dim % 2 != 0)
-    throw Error(fmt::format("layer {}: head_dim is {}; rotary embedding needs an even number", index,
-                            layer.head_dim));
-  const auto half = size_t(layer.head_dim / 2);
-  if (!config.rope_divisors.empty() && config.rope_divisors.size() != half)
-    throw Error(fmt::format("layer {}: {} rope divisors for head_dim {}; expected {}", index,
-                            config.rope_divisors.size(), layer.head_dim, half));
+  check_rotary(config, index);
 }
 
-using nlohmann::json;
-
-json layer_to_json(const LayerShape& layer) {
-  return {{"heads", layer.heads},
-          {"kv_heads", layer.kv_heads},
-          {"head_dim", layer.head_dim},
-          {"ffn", layer.ffn},
-          {"window", layer.window}};
+void check_rope(const ModelConfig& config) {
+  // Written so that NaN fails.
+  const double local_theta = config.local_rope_theta == 0 ? config.rope_theta : config.local_rope_theta;
+  for (const double theta : {config.rope_theta, local_theta})
+    if (!(theta >= 1 && theta <= 1e12))
+      throw Error(fmt::format("rope theta is {}; expected 1 to 1e12", theta));
+  for (const std::vector<float>* divisors : {&config.rope_divisors, &config.long_rope_divisors})
+    for (const float divisor : *divisors)
+      if (!(divisor > 0 && std::isfinite(divisor)))
+        throw Error(fmt::format("a rope divisor is {}; expected a positive number", divisor));
+  check_range("original context length", config.original_context, config.long_rope_divisors.empty() ? 0 : 1,
+              kMaxContext);
 }
 
-LayerShape layer_from_json(const json& value) {
-  return {.heads = value.at("heads").get<int64_t>(),
-          .kv_heads = value.at("kv_heads").get<int64_t>(),
-          .head_dim = value.at("head_dim").get<int64_t>(),
-          .ffn = value.at("ffn").get<int64_t>(),
-          .window = value.at("window").get<int64_t>()};
+// Factors are positive; `optional` ones are 0 where they do not apply.
+void check_factors(const ModelConfig& config) {
+  struct Factor {
+    std::string_view name;
+    double value;
+    bool optional;
+  };
+  for (const Factor& factor : {Factor{"rope scale", config.rope_scale, false},
+                               {"embedding scale", config.embedding_scale, false},
+                               {"residual scale", config.residual_scale, false},
+                               {"logit divisor", config.logit_divisor, false},
+                               {"attention scale", config.attention_scale, true},
+                               {"soft cap of attention", config.attention_soft_cap, true},
+                               {"soft cap of logits", config.logit_soft_cap, true}}) {
+    if (factor.optional && factor.value == 0) continue;
+    if (!(factor.value >= 1e-6 && factor.value <= 1e6))
+      throw Error(fmt::format("{} is {}; expected 1e-6 to 1e6", factor.name, factor.value));
+  }
 }
 
-// A NaN is written as null, and null does not read as a number: neither direction can lose a value silently.
-ModelConfig read_fields(const json& value) {
-  ModelConfig config;
-  config.family = value.at("family").get<std::string>();
-  config.name = value.at("name").get<std::string>();
-  config.hidden = value.at("hidden").get<int64_t>();
-  config.vocab = value.at("vocab").get<int64_t>();
-  config.context = value.at("context").get<int64_t>();
-  for (const json& layer : value.at("layers")) config.layers.push_back(layer_from_json(layer));
-  config.rms_epsilon = value.at("rms_epsilon").get<double>();
-  config.rope_theta = value.at("rope_theta").get<double>();
-  config.rope_divisors = value.at("rope_divisors").get<std::vector<float>>();
-  config.tied_head = value.at("tied_head").get<bool>();
-  config.qkv_bias = value.at("qkv_bias").get<bool>();
-  config.o_bias = value.at("o_bias").get<bool>();
-  config.mlp_bias = value.at("mlp_bias").get<bool>();
-  config.qk_norm = value.at("qk_norm").get<bool>();
-  return config;
+void check_pieces(const ModelConfig& config) {
+  if (config.joint_qk_norm && !config.qk_norm)
+    throw Error("the joint norm of q and k is set without qk_norm");
+  if (!config.gated_mlp && config.nonlinearity == Nonlinearity::silu)
+    throw Error("a feed-forward without a gate has silu; expected gelu");
+  if (config.residual != Residual::sequential && !config.pre_norm)
+    throw Error("attention and feed-forward read the block's input without a norm");
 }
 
 }  // namespace
@@ -90,54 +110,36 @@ int64_t ModelConfig::weight_count() const {
   return count;
 }
 
+Rope rope_of(const ModelConfig& config, const LayerShape& layer, int64_t tokens) {
+  Rope rope{.dims = rotary_dims_of(config, layer), .theta = config.rope_theta, .scale = config.rope_scale};
+  if (rope.dims == 0) return {};
+  if (layer.window > 0 && config.local_rope_theta != 0) {
+    rope.theta = config.local_rope_theta;
+    return rope;
+  }
+  const bool is_long = !config.long_rope_divisors.empty() && tokens > config.original_context;
+  rope.divisors = is_long ? config.long_rope_divisors : config.rope_divisors;
+  return rope;
+}
+
+double attention_scale_of(const ModelConfig& config, const LayerShape& layer) {
+  return config.attention_scale != 0 ? config.attention_scale : 1 / std::sqrt(double(layer.head_dim));
+}
+
 void validate(const ModelConfig& config) {
-  if (config.family != "llama" && config.family != "qwen2" && config.family != "qwen3")
-    throw Error(fmt::format("model family is \"{}\"; expected llama, qwen2 or qwen3", config.family));
+  if (find_family(config.family) == nullptr)
+    throw Error(fmt::format("model family is \"{}\"; expected one of {}", config.family,
+                            fmt::join(family_names(), ", ")));
   check_range("hidden size", config.hidden, 1, kMaxHidden);
   check_range("vocabulary", config.vocab, 1, kMaxVocab);
   check_range("context length", config.context, 1, kMaxContext);
   check_range("number of layers", int64_t(config.layers.size()), 1, kMaxLayers);
   for (size_t i = 0; i < config.layers.size(); ++i) check_layer(config, i);
-  // Written so that NaN fails.
-  if (!(config.rms_epsilon > 0 && config.rms_epsilon <= 0.1))
-    throw Error(fmt::format("RMS norm epsilon is {}; expected above 0, at most 0.1", config.rms_epsilon));
-  if (!(config.rope_theta >= 1 && config.rope_theta <= 1e12))
-    throw Error(fmt::format("rope theta is {}; expected 1 to 1e12", config.rope_theta));
-  for (const float divisor : config.rope_divisors)
-    if (!(divisor > 0 && std::isfinite(divisor)))
-      throw Error(fmt::format("a rope divisor is {}; expected a positive number", divisor));
-}
-
-std::string config_to_json(const ModelConfig& config) {
-  json layers = json::array();
-  for (const LayerShape& layer : config.layers) layers.push_back(layer_to_json(layer));
-  const json value = {{"family", config.family},
-                      {"name", config.name},
-                      {"hidden", config.hidden},
-                      {"vocab", config.vocab},
-                      {"context", config.context},
-                      {"layers", std::move(layers)},
-                      {"rms_epsilon", config.rms_epsilon},
-                      {"rope_theta", config.rope_theta},
-                      {"rope_divisors", config.rope_divisors},
-                      {"tied_head", config.tied_head},
-                      {"qkv_bias", config.qkv_bias},
-                      {"o_bias", config.o_bias},
-                      {"mlp_bias", config.mlp_bias},
-                      {"qk_norm", config.qk_norm}};
-  // A name that is not UTF-8 is repaired rather than refused: it is only shown.
-  return value.dump(-1, ' ', false, json::error_handler_t::replace);
-}
-
-ModelConfig config_from_json(std::string_view json_text) {
-  ModelConfig config;
-  try {
-    config = read_fields(json::parse(json_text));
-  } catch (const json::exception& error) {
-    throw Error(fmt::format("model config is damaged: {}", error.what()));
-  }
-  validate(config);
-  return config;
+  if (!(config.norm_epsilon > 0 && config.norm_epsilon <= 0.1))
+    throw Error(fmt::format("norm epsilon is {}; expected above 0, at most 0.1", config.norm_epsilon));
+  check_rope(config);
+  check_factors(config);
+  check_pieces(config);
 }
 
 }  // namespace edgeq

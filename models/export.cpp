@@ -90,7 +90,7 @@ class GgufExport {
     set_metadata();
     set_gguf_tokenizer(writer_, model_.tokenizer().data(), config_.vocab);
     for (const Item& item : items_)
-      writer_.declare(checkpoint_name(item.site, Naming::gguf), item.encoding, item.shape);
+      writer_.declare(checkpoint_name(item.site, Naming::gguf, config_.family), item.encoding, item.shape);
     if (own_divisors())
       writer_.declare("rope_freqs.weight", Encoding::f32, {int64_t(config_.rope_divisors.size())});
     for (const Item& item : items_) {
@@ -126,6 +126,8 @@ void GgufExport::refuse_what_llama_cpp_lacks() const {
   const auto refuse = [&](std::string_view what) {
     throw Error(fmt::format("GGUF architecture {} has no {}", config_.family, what));
   };
+  if (!llama() && config_.family != "qwen2" && config_.family != "qwen3")
+    throw Error(fmt::format("models of family {} are not written as GGUF", config_.family));
   if (llama() && config_.qk_norm) refuse("q and k norms");
   if (!llama() && (config_.o_bias || config_.mlp_bias)) refuse("biases on o_proj or in the MLP");
   if (!llama() && own_divisors()) refuse("rope divisors of its own");
@@ -192,7 +194,7 @@ void GgufExport::set_layers() {
   set_per_layer("attention.head_count_kv", &LayerShape::kv_heads);
   writer_.set(key("attention.key_length"), head_dim);
   writer_.set(key("attention.value_length"), head_dim);
-  writer_.set(key("attention.layer_norm_rms_epsilon"), float(config_.rms_epsilon));
+  writer_.set(key("attention.layer_norm_rms_epsilon"), float(config_.norm_epsilon));
   writer_.set(key("rope.dimension_count"), head_dim);
   writer_.set(key("rope.freq_base"), float(config_.rope_theta));
   if (linear_rope()) {

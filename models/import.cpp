@@ -11,6 +11,7 @@
 #include <fstream>
 #include <map>
 #include <mutex>
+#include <set>
 
 #include "core/error.h"
 #include "core/hash.h"
@@ -19,9 +20,9 @@
 #include "formats/gguf_blocks.h"
 #include "formats/safetensors.h"
 #include "models/coded_folder.h"
+#include "models/family.h"
 #include "models/names.h"
 #include "models/quantization_config.h"
-#include "models/rotary_rows.h"
 #include "models/sites.h"
 
 namespace edgeq {
@@ -29,13 +30,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// One tensor that the config calls for. Rotary rows of GGUF files of architecture llama lie in interleaved
-// order (models/rotary_rows.h); head_dim is then not 0.
+// One tensor that the config calls for: its shape, and where it lies.
 struct Entry {
+  Shape shape;  // ours; a matrix that is handed out as a vector has `flat`
+  bool flat = false;
   const EncodedTensor* tensor = nullptr;
-  int64_t interleaved_head_dim = 0;
-
-  int64_t stored_row(int64_t row) const { return interleaved_row(row, interleaved_head_dim); }
+  Placement place;
 };
 
 bool is_float(Encoding encoding) { return !is_plain(encoding) || is_floating(plain_dtype(encoding)); }
@@ -110,7 +110,9 @@ class FileCheckpoint final : public Checkpoint {
   void settle_tied_head();
   void index();
   void refuse_strangers() const;
-  void add(const std::string& name, const Shape& shape, int64_t interleaved_head_dim);
+  void add(const std::string& name, const Shape& shape, bool flat = false);
+  const EncodedTensor* find_stored(const std::string& name) const;
+  void read_transposed(const Entry& source, int64_t first, MatrixView<float> out) const;
   const Entry& entry(std::string_view name) const;
   void release(const EncodedTensor& tensor) const;
   std::string compute_hash() const;
@@ -139,8 +141,8 @@ bool equal_values(const EncodedTensor& a, const EncodedTensor& b) {
 }
 
 void FileCheckpoint::settle_tied_head() {
-  const EncodedTensor* head = reader_->find(checkpoint_name("head", naming_));
-  const EncodedTensor* table = reader_->find(checkpoint_name("embedding", naming_));
+  const EncodedTensor* head = find_stored(checkpoint_name("head", naming_, config_.family));
+  const EncodedTensor* table = find_stored(checkpoint_name("embedding", naming_, config_.family));
   if (!config_.tied_head || head == nullptr || table == nullptr) return;
   const auto comparable_one = [](const EncodedTensor& t) {
     return t.shape.size() == 2 && is_float(t.encoding) && t.codes == nullptr;
@@ -150,37 +152,63 @@ void FileCheckpoint::settle_tied_head() {
 }
 
 void FileCheckpoint::index() {
-  const bool interleaved = naming_ == Naming::gguf && config_.family == "llama";
   for (const SiteShape& site : all_sites(config_)) {
-    const bool rotary = site.name.ends_with("attn.q_proj") || site.name.ends_with("attn.k_proj");
-    const int64_t head_dim = interleaved && rotary ? config_.layers[0].head_dim : 0;
-    add(site.name, {site.rows, site.cols}, head_dim);
-    if (site.bias) add(site.name + ".bias", {site.rows}, head_dim);
+    add(site.name, {site.rows, site.cols});
+    if (site.bias) add(site.name + ".bias", {site.rows});
   }
-  for (const VectorShape& vector : all_vectors(config_))
-    if (!entries_.contains(vector.name)) add(vector.name, {vector.size}, 0);
+  for (const VectorShape& vector : all_vectors(config_)) {
+    if (entries_.contains(vector.name)) continue;
+    if (vector.cols == 0) {
+      add(vector.name, {vector.size});
+    } else {
+      add(vector.name, {vector.size / vector.cols, vector.cols}, /*flat=*/true);
+    }
+  }
 }
 
-void FileCheckpoint::add(const std::string& name, const Shape& shape, int64_t interleaved_head_dim) {
-  const std::string stored_name = checkpoint_name(name, naming_);
-  const EncodedTensor* tensor = reader_->find(stored_name);
-  if (tensor == nullptr) throw Error(fmt::format("tensor {} is missing", stored_name));
-  if (tensor->shape != shape)
-    throw Error(fmt::format("tensor {} has shape {}; the config calls for {}", stored_name,
-                            shape_text(tensor->shape), shape_text(shape)));
-  if (!is_float(tensor->encoding))
-    throw Error(fmt::format("tensor {} is {}; expected a floating type", stored_name,
-                            encoding_name(tensor->encoding)));
-  entries_.emplace(name, Entry{tensor, interleaved_head_dim});
+// What begins the names of a Hugging Face model is missing where only its base was saved (as GPT-2's files
+// are), and transformers 5 calls every head lm_head.
+const EncodedTensor* FileCheckpoint::find_stored(const std::string& name) const {
+  const EncodedTensor* found = reader_->find(name);
+  if (found != nullptr || naming_ != Naming::hf) return found;
+  const std::string_view root = family_of(config_).hf_root;
+  if (name.starts_with(root)) return reader_->find(name.substr(root.size()));
+  return name == checkpoint_name("head", naming_, config_.family) ? reader_->find("lm_head.weight") : nullptr;
+}
+
+void FileCheckpoint::add(const std::string& name, const Shape& shape, bool flat) {
+  Entry entry{.shape = shape, .flat = flat, .place = placement(config_, name, shape[0], naming_)};
+  entry.tensor = find_stored(entry.place.name);
+  if (entry.tensor == nullptr) throw Error(fmt::format("tensor {} is missing", entry.place.name));
+  if (entry.tensor->codes != nullptr)
+    entry.place.transposed = false;  // coded layers are [out, in] in all families
+  const Shape expected = entry.place.stored_shape(shape);
+  if (entry.tensor->shape != expected)
+    throw Error(fmt::format("tensor {} has shape {}; the config calls for {}", entry.tensor->name,
+                            shape_text(entry.tensor->shape), shape_text(expected)));
+  if (!is_float(entry.tensor->encoding))
+    throw Error(fmt::format("tensor {} is {}; expected a floating type", entry.tensor->name,
+                            encoding_name(entry.tensor->encoding)));
+  entries_.emplace(name, std::move(entry));
+}
+
+// Tables that can be computed: rotary frequencies, causal masks, rope divisors that the config has read.
+bool is_computable(std::string_view name) {
+  for (const std::string_view suffix : {"rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias",
+                                        ".attention.bias", ".attention.masked_bias"})
+    if (name.ends_with(suffix)) return true;
+  return name == "rope_freqs.weight" || name == "rope_factors_long.weight" ||
+         name == "rope_factors_short.weight";
 }
 
 // A tensor that the config does not know would change the function if it were used (a bias, an adapter): what
 // is measured must be the model. Tables that can be computed, and a head that equals the table, are harmless.
 void FileCheckpoint::refuse_strangers() const {
+  std::set<const EncodedTensor*> known;
+  for (const auto& [name, entry] : entries_) known.insert(entry.tensor);
+  if (config_.tied_head) known.insert(find_stored(checkpoint_name("head", naming_, config_.family)));
   for (const EncodedTensor& tensor : reader_->tensors()) {
-    const auto name = site_name(tensor.name, naming_);
-    if (name && (entries_.contains(*name) || (*name == "head" && config_.tied_head))) continue;
-    if (tensor.name.ends_with("rotary_emb.inv_freq") || tensor.name == "rope_freqs.weight") continue;
+    if (known.contains(&tensor) || is_computable(tensor.name)) continue;
     if (tensor.name.starts_with("pad.")) continue;  // alignment in files of our own
     throw Error(
         fmt::format("tensor {} is not part of a {} model of this config", tensor.name, config_.family));
@@ -218,33 +246,37 @@ void FileCheckpoint::release(const EncodedTensor& tensor) const {
 
 Tensor FileCheckpoint::load(std::string_view name) const {
   const Entry& source = entry(name);
-  if (source.tensor->shape.size() == 2) {
-    Tensor matrix = load_rows(name, 0, source.tensor->shape[0]);
+  const Placement& place = source.place;
+  if (source.shape.size() == 2) {
+    Tensor matrix = load_rows(name, 0, source.shape[0]);
     release(*source.tensor);
-    return matrix;
+    if (!source.flat) return matrix;
+    Tensor vector(DType::f32, {matrix.size()});
+    std::copy_n(matrix.f32(), matrix.size(), vector.f32());
+    return vector;
   }
-  Tensor stored = decode_tensor(*source.tensor);
+  const Tensor stored = decode_tensor(*source.tensor);
   with_context(path_, [&] { check_finite(*source.tensor, stored.matrix(), 0); });
-  if (source.interleaved_head_dim == 0) return stored;
-  Tensor vector(DType::f32, stored.shape());
-  for (int64_t i = 0; i < vector.size(); ++i) vector.f32()[i] = stored.f32()[source.stored_row(i)];
+  Tensor vector(DType::f32, source.shape);
+  for (int64_t i = 0; i < vector.size(); ++i)
+    vector.f32()[i] = stored.f32()[place.stored_row(i)] + place.offset;
   return vector;
 }
 
 Tensor FileCheckpoint::load_rows(std::string_view name, int64_t first, int64_t count) const {
   const Entry& source = entry(name);
-  const EncodedTensor& stored = *source.tensor;
-  EDGEQ_CHECK(stored.shape.size() == 2 && first >= 0 && count >= 0 && count <= stored.shape[0] - first,
+  EDGEQ_CHECK(source.shape.size() == 2 && first >= 0 && count >= 0 && count <= source.shape[0] - first,
               "load_rows is asked for rows of a matrix");
-  Tensor rows(DType::f32, {count, stored.shape[1]});
+  Tensor rows(DType::f32, {count, source.shape[1]});
   const MatrixView<float> out = rows.matrix();
   with_context(path_, [&] {
+    if (source.place.transposed) return read_transposed(source, first, out);
     // A row at a time where rows are reordered; else all at once.
-    const int64_t step = source.interleaved_head_dim != 0 ? 1 : count;
+    const int64_t step = source.place.reordered() ? 1 : count;
     for (int64_t r = 0; r < count; r += step) {
-      const int64_t from = source.stored_row(first + r);
-      decode_rows(stored, from, step, out.slice_rows(r, step));
-      check_finite(stored, out.slice_rows(r, step), from);
+      const int64_t from = source.place.stored_row(first + r);
+      decode_rows(*source.tensor, from, step, out.slice_rows(r, step));
+      check_finite(*source.tensor, out.slice_rows(r, step), from);
     }
   });
   return rows;
@@ -257,16 +289,31 @@ std::optional<QuantizedTensor> FileCheckpoint::codes(std::string_view name) cons
   QuantizedTensor codes = stored.codes != nullptr ? stored.codes->read() : quantized_from_blocks(stored);
   release(stored);
   with_context(path_, [&] { check_finite_scales(codes, stored.name); });
-  return to_half_split(std::move(codes), source.interleaved_head_dim);
+  if (!source.place.reordered() && codes.rows == source.shape[0]) return codes;
+  std::vector<int64_t> rows(size_t(source.shape[0]));
+  for (size_t r = 0; r < rows.size(); ++r) rows[r] = source.place.stored_row(int64_t(r));
+  return select_rows(codes, rows);
+}
+
+// Stored row c holds column c of all our rows.
+void FileCheckpoint::read_transposed(const Entry& source, int64_t first, MatrixView<float> out) const {
+  Tensor stored(DType::f32, {1, source.tensor->shape[1]});
+  for (int64_t c = 0; c < out.cols; ++c) {
+    decode_rows(*source.tensor, c, 1, stored.matrix());
+    check_finite(*source.tensor, stored.matrix(), c);
+    for (int64_t r = 0; r < out.rows; ++r) out(r, c) = stored.f32()[source.place.stored_row(first + r)];
+  }
 }
 
 std::string FileCheckpoint::compute_hash() const {
   Hasher hasher;
+  std::set<const EncodedTensor*> hashed;
   hasher.add(config_to_json(config_));
   for (const auto& [name, source] : entries_) {
     check_interrupt();
     const EncodedTensor& tensor = *source.tensor;
     hasher.add(fmt::format("\n{} {} {}\n", name, shape_text(tensor.shape), encoding_name(tensor.encoding)));
+    if (!hashed.insert(&tensor).second) continue;  // several of ours lie in it
     for (const auto& part : parts_of(tensor)) hasher.add(part);
     release(tensor);
   }
@@ -379,10 +426,13 @@ Block load_block(const Checkpoint& checkpoint, int block) {
   result.index = block;
   for (const SiteShape& site : layer_sites(checkpoint.config(), block))
     result.sites.push_back(load_site(checkpoint, site));
-  result.stages = {{"qkv", {0, 1, 2}},
-                   {"o", {3}, /*adds_to_hidden=*/true},
-                   {"gate_up", {4, 5}},
-                   {"down", {6}, /*adds_to_hidden=*/true}};
+  // Where what attention and feed-forward give is normed or scaled, it is not added as it is.
+  const ModelConfig& config = checkpoint.config();
+  const bool adds = !config.post_norm && config.residual_scale == 1;
+  const int up = 4, down = int(result.sites.size()) - 1;
+  result.stages = {{"qkv", {0, 1, 2}}, {"o", {3}, adds}};
+  result.stages.push_back(config.gated_mlp ? Stage{"gate_up", {up, up + 1}} : Stage{"up", {up}});
+  result.stages.push_back({"down", {down}, adds});
   for (const VectorShape& norm : layer_norms(checkpoint.config(), block))
     result.others.push_back({norm.name, checkpoint.load(norm.name)});
   return result;
@@ -391,7 +441,8 @@ Block load_block(const Checkpoint& checkpoint, int block) {
 Ends load_ends(const Checkpoint& checkpoint) {
   Ends ends;
   ends.embedding = {.name = "embedding", .weight = checkpoint.load("embedding"), .bias = {}};
-  ends.norm = {"final_norm", checkpoint.load("final_norm")};
+  for (const VectorShape& vector : end_vectors(checkpoint.config()))
+    ends.others.push_back({vector.name, checkpoint.load(vector.name)});
   ends.head.name = "head";
   if (!checkpoint.config().tied_head) ends.head.weight = checkpoint.load("head");
   return ends;

@@ -4,49 +4,27 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <charconv>
+#include <optional>
 
 #include "core/error.h"
+#include "models/family.h"
+#include "models/rotary_rows.h"
 
 namespace edgeq {
 namespace {
 
-struct NameRow {
-  std::string_view ours, hf, gguf;
-  std::string_view of(Naming naming) const { return naming == Naming::hf ? hf : gguf; }
-};
-
-constexpr std::array kEnds = {
-    NameRow{"embedding", "model.embed_tokens", "token_embd"},
-    NameRow{"final_norm", "model.norm", "output_norm"},
-    NameRow{"head", "lm_head", "output"},
-};
-constexpr std::array kParts = {
-    NameRow{"attn_norm", "input_layernorm", "attn_norm"},
-    NameRow{"attn.q_proj", "self_attn.q_proj", "attn_q"},
-    NameRow{"attn.k_proj", "self_attn.k_proj", "attn_k"},
-    NameRow{"attn.v_proj", "self_attn.v_proj", "attn_v"},
-    NameRow{"attn.o_proj", "self_attn.o_proj", "attn_output"},
-    NameRow{"attn.q_norm", "self_attn.q_norm", "attn_q_norm"},
-    NameRow{"attn.k_norm", "self_attn.k_norm", "attn_k_norm"},
-    NameRow{"mlp_norm", "post_attention_layernorm", "ffn_norm"},
-    NameRow{"mlp.gate_proj", "mlp.gate_proj", "ffn_gate"},
-    NameRow{"mlp.up_proj", "mlp.up_proj", "ffn_up"},
-    NameRow{"mlp.down_proj", "mlp.down_proj", "ffn_down"},
-};
-
-constexpr std::string_view kOurLayers = "layers.", kHfLayers = "model.layers.", kGgufLayers = "blk.";
+constexpr std::string_view kOurLayers = "layers.", kGgufLayers = "blk.";
 
 struct LayerName {
   int64_t layer;
   std::string_view part;
 };
 
-// "<prefix>12.part" -> {12, "part"}; only the spelling that we write ourselves is taken (no "012").
-std::optional<LayerName> split_layer(std::string_view name, std::string_view prefix) {
-  if (!name.starts_with(prefix)) return std::nullopt;
-  name.remove_prefix(prefix.size());
+// "layers.12.part" -> {12, "part"}; only the spelling that we write ourselves is taken (no "012").
+std::optional<LayerName> split_layer(std::string_view name) {
+  if (!name.starts_with(kOurLayers)) return std::nullopt;
+  name.remove_prefix(kOurLayers.size());
   int64_t layer = 0;
   const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), layer);
   const auto digits = size_t(end - name.data());
@@ -55,41 +33,101 @@ std::optional<LayerName> split_layer(std::string_view name, std::string_view pre
   return LayerName{layer, name.substr(digits + 1)};
 }
 
-bool remove_suffix(std::string_view& name, std::string_view suffix) {
-  if (!name.ends_with(suffix)) return false;
-  name.remove_suffix(suffix.size());
-  return true;
+// The family's own row, or the common one; nullptr for a name that is neither's.
+const NameRow* find_row(const Family& family, std::span<const NameRow> common, std::string_view ours) {
+  for (const std::span<const NameRow> rows : {family.names, common})
+    if (const auto found = std::ranges::find(rows, ours, &NameRow::ours); found != rows.end()) return &*found;
+  return nullptr;
 }
 
-std::string_view layers_prefix(Naming naming) { return naming == Naming::hf ? kHfLayers : kGgufLayers; }
+struct Found {
+  const NameRow& row;
+  std::optional<LayerName> at;
+  std::string name;
+};
+
+Found find_name(std::string_view site, Naming naming, const Family& family) {
+  std::string_view base = site;
+  const bool bias = base.ends_with(".bias");
+  if (bias) base.remove_suffix(5);
+  const std::string_view suffix = bias ? "bias" : "weight";
+  const auto at = split_layer(base);
+  const NameRow* row =
+      at ? find_row(family, common_parts(), at->part) : find_row(family, common_ends(), base);
+  if (row == nullptr) throw Error(fmt::format("\"{}\" is not the name of a tensor of a decoder model", site));
+  const std::string_view stored = naming == Naming::hf ? row->hf : row->gguf;
+  const std::string_view root = naming == Naming::hf && base != "head" ? family.hf_root : "";
+  std::string name =
+      at ? fmt::format("{}{}{}.{}.{}", root, naming == Naming::hf ? family.hf_layers : kGgufLayers, at->layer,
+                       stored, suffix)
+         : fmt::format("{}{}.{}", root, stored, suffix);
+  return {*row, at, std::move(name)};
+}
+
+// Which of the matrices of its stored one this is: q, k, v or gate, up.
+int64_t place_in_fusion(std::string_view part) {
+  return part == "attn.k_proj" || part == "mlp.up_proj" ? 1 : part == "attn.v_proj" ? 2 : 0;
+}
+
+void place_in_fused(Placement& place, const LayerShape& shape, std::string_view part, Fusion fusion) {
+  const int64_t index = place_in_fusion(part);
+  if (part.starts_with("mlp.")) {
+    place.first_row = index * shape.ffn;
+    place.total_rows = 2 * shape.ffn;
+    return;
+  }
+  const int64_t q = shape.heads * shape.head_dim, kv = shape.kv_heads * shape.head_dim;
+  place.total_rows = q + 2 * kv;
+  if (fusion == Fusion::stacked) {
+    place.first_row = index == 0 ? 0 : q + (index - 1) * kv;
+    return;
+  }
+  if (shape.kv_heads != shape.heads)
+    throw Error(fmt::format("{} kv_heads for {} heads, in a family that stores q, k and v by head",
+                            shape.kv_heads, shape.heads));
+  place.first_row = index * shape.head_dim;
+  place.head_dim = shape.head_dim;
+  place.head_stride = 3 * shape.head_dim;
+}
 
 }  // namespace
 
-std::string checkpoint_name(std::string_view site, Naming naming) {
-  std::string_view base = site;
-  const std::string_view suffix = remove_suffix(base, ".bias") ? "bias" : "weight";
-  for (const NameRow& row : kEnds)
-    if (row.ours == base) return fmt::format("{}.{}", row.of(naming), suffix);
-  if (const auto at = split_layer(base, kOurLayers))
-    for (const NameRow& row : kParts)
-      if (row.ours == at->part)
-        return fmt::format("{}{}.{}.{}", layers_prefix(naming), at->layer, row.of(naming), suffix);
-  throw Error(fmt::format("\"{}\" is not the name of a tensor of a decoder model", site));
+int64_t Placement::stored_row(int64_t row) const {
+  if (!reordered()) return first_row + row;
+  const int64_t in_head = row % head_dim;
+  return first_row + row / head_dim * head_stride +
+         (interleaved ? interleaved_row(in_head, head_dim) : in_head);
 }
 
-std::optional<std::string> site_name(std::string_view checkpoint_name, Naming naming) {
-  std::string_view base = checkpoint_name, suffix;
-  if (remove_suffix(base, ".bias")) {
-    suffix = ".bias";
-  } else if (!remove_suffix(base, ".weight")) {
-    return std::nullopt;
+Shape Placement::stored_shape(const Shape& ours) const {
+  Shape shape = ours;
+  shape[0] = total_rows;
+  if (transposed) std::ranges::reverse(shape);
+  return shape;
+}
+
+Placement placement(const ModelConfig& config, std::string_view site, int64_t rows, Naming naming) {
+  const Family& family = family_of(config);
+  const auto [row, at, name] = find_name(site, naming, family);
+  Placement place{.name = name, .total_rows = rows};
+  const bool hf = naming == Naming::hf;
+  if (hf && row.ours.ends_with("norm") && !site.ends_with(".bias")) place.offset = family.hf_gain_offset;
+  if (!at) return place;
+  const LayerShape& shape = config.layers.at(size_t(at->layer));
+  if (const Fusion fusion = hf ? row.hf_fusion : row.gguf_fusion; fusion != Fusion::none)
+    place_in_fused(place, shape, at->part, fusion);
+  place.transposed = hf && family.hf_transposed && row.ours.ends_with("_proj") && !site.ends_with(".bias");
+  if (!hf && family.gguf_interleaved && (row.ours == "attn.q_proj" || row.ours == "attn.k_proj")) {
+    place.interleaved = true;
+    place.head_dim = place.head_stride = shape.head_dim;
   }
-  for (const NameRow& row : kEnds)
-    if (row.of(naming) == base) return fmt::format("{}{}", row.ours, suffix);
-  if (const auto at = split_layer(base, layers_prefix(naming)))
-    for (const NameRow& row : kParts)
-      if (row.of(naming) == at->part) return layer_site(at->layer, row.ours) + std::string(suffix);
-  return std::nullopt;
+  return place;
+}
+
+std::string checkpoint_name(std::string_view site, Naming naming, std::string_view family) {
+  const Family* known = find_family(family);
+  EDGEQ_CHECK(known != nullptr, "names are asked for of a known family");
+  return find_name(site, naming, *known).name;
 }
 
 std::string layer_site(int64_t layer, std::string_view part) {

@@ -43,9 +43,4 @@ QuantizedTensor to_interleaved(QuantizedTensor ours, int64_t head_dim) {
   return reorder(ours, [&](int64_t r) { return half_split_row(r, head_dim); });
 }
 
-QuantizedTensor to_half_split(QuantizedTensor theirs, int64_t head_dim) {
-  if (head_dim == 0) return theirs;
-  return reorder(theirs, [&](int64_t r) { return interleaved_row(r, head_dim); });
-}
-
 }  // namespace edgeq

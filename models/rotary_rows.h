@@ -16,9 +16,8 @@ namespace edgeq {
 int64_t interleaved_row(int64_t half_split_row, int64_t head_dim);
 int64_t half_split_row(int64_t interleaved_row, int64_t head_dim);
 
-// From our order to the interleaved one, and back. A vector's elements count as its rows.
+// From our order to the interleaved one. A vector's elements count as its rows.
 Tensor to_interleaved(Tensor ours, int64_t head_dim);
 QuantizedTensor to_interleaved(QuantizedTensor ours, int64_t head_dim);
-QuantizedTensor to_half_split(QuantizedTensor theirs, int64_t head_dim);
 
 }  // namespace edgeq

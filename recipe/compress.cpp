@@ -70,7 +70,7 @@ void compress_table(const CompressInputs& in, Ends& ends, Journal& journal, cons
                                          : stats_without_walk(in, "head", plan.cols, plan.needs());
     PartResult result{.part = "embedding"};
     result.sites.push_back(compress_site(plan, ends.embedding, stats));
-    result.vectors.push_back(ends.norm);
+    result.vectors = ends.others;
     return result;
   });
   restore_site(done.site("embedding"), ends.embedding);

@@ -2,7 +2,6 @@
 #include "runtime/attention.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "formats/panels.h"
 
@@ -16,14 +15,20 @@ int64_t Attention::window_origin(int64_t position) const {
   return window_start(position) / kPanelRows * kPanelRows;
 }
 
-float Attention::softmax_scale() const { return 1.0f / std::sqrt(float(in_.shape.head_dim)); }
+void Attention::weigh(float* scores, int64_t count) const noexcept {
+  if (in_.soft_cap == 0) {
+    in_.kernels.softmax(scores, count, in_.scale);
+    return;
+  }
+  in_.kernels.soft_cap(scores, count, in_.scale / in_.soft_cap, in_.soft_cap);
+  in_.kernels.softmax(scores, count, 1.0f);
+}
 
 void Attention::store_token(int64_t token, int64_t kv_head) noexcept {
   const int64_t head_dim = in_.shape.head_dim, position = in_.first + token;
   float* key = own_.key.data();
   std::copy_n(space_.k.row(token) + kv_head * head_dim, head_dim, key);
-  if (!in_.weights.k_norm.empty())
-    in_.kernels.rms_norm(key, in_.weights.k_norm.data(), head_dim, in_.epsilon, key);
+  if (!in_.k_norm.empty()) in_.kernels.rms_norm(key, in_.k_norm.data(), head_dim, in_.epsilon, key);
   in_.kernels.rope(key, in_.rope.cosine(position), in_.rope.sine(position), in_.rope.half());
   cache_.write(in_.layer, kv_head, position, key, space_.v.row(token) + kv_head * head_dim);
 }
@@ -32,8 +37,7 @@ void Attention::load_queries(int64_t token, int64_t kv_head, float* out) noexcep
   const int64_t head_dim = in_.shape.head_dim, position = in_.first + token;
   std::copy_n(space_.q.row(token) + kv_head * group() * head_dim, group() * head_dim, out);
   for (float* query = out; query < out + group() * head_dim; query += head_dim) {
-    if (!in_.weights.q_norm.empty())
-      in_.kernels.rms_norm(query, in_.weights.q_norm.data(), head_dim, in_.epsilon, query);
+    if (!in_.q_norm.empty()) in_.kernels.rms_norm(query, in_.q_norm.data(), head_dim, in_.epsilon, query);
     in_.kernels.rope(query, in_.rope.cosine(position), in_.rope.sine(position), in_.rope.half());
   }
 }
@@ -80,7 +84,7 @@ void Attention::attend_tile(int64_t token_begin, int64_t token_end, int64_t kv_h
     const int64_t position = in_.first + token_begin + i / group();
     const int64_t seen_begin = window_start(position) - origin, seen_end = position + 1 - origin;
     float* row = scores + i * stride;
-    in_.kernels.softmax(row + seen_begin, seen_end - seen_begin, softmax_scale());
+    weigh(row + seen_begin, seen_end - seen_begin);
     std::fill(row + (start - origin), row + seen_begin, 0.0f);
     std::fill(row + seen_end, row + (end - origin), 0.0f);
   }
@@ -115,7 +119,7 @@ void Attention::mix() noexcept {
   for (int64_t head = share_begin / panels; head * panels < share_end; ++head) {
     for (int64_t h = 0; h < group(); ++h) {
       std::copy_n(space_.scores.row(head * group() + h) + (start - origin), count, weights + h * count);
-      in_.kernels.softmax(weights + h * count, count, softmax_scale());
+      weigh(weights + h * count, count);
     }
     const int64_t begin = std::max<int64_t>(share_begin - head * panels, 0);
     const int64_t end = std::min(share_end - head * panels, panels);

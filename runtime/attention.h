@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Causal grouped-query attention of one layer over the KV cache:
-//   attended[t, h] = sum over p of softmax_p(q[t, h] . k[p, h / group] / sqrt(head_dim)) v[p, h / group],
-// p from the start of the window (or 0) to t itself. The query heads of one KV head are computed together, so
-// that keys and values are read once for all of them.
+//   attended[t, h] = sum over p of softmax_p(cap(scale * q[t, h] . k[p, h / group])) v[p, h / group],
+// cap(s) = soft_cap * tanh(s / soft_cap) where the model has one, p from the start of the window (or 0) to t
+// itself. The query heads of one KV head are computed together, so that keys and values are read once for all
+// of them.
 //
 // A token's result does not depend on the tokens it came with, nor on the threads: each score is one sum over
 // the dimensions, the softmax is over exactly the token's positions, and values are added in ascending
@@ -10,11 +11,11 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "models/config.h"
 #include "runtime/kernels/kernel_table.h"
 #include "runtime/kv_cache.h"
-#include "runtime/model_weights.h"
 #include "runtime/rope_table.h"
 #include "runtime/workspace.h"
 
@@ -23,8 +24,8 @@ namespace edgeq {
 struct AttentionInput {
   const KernelTable& kernels;
   const LayerShape& shape;
-  const LayerWeights& weights;  // norms of q and k
-  float epsilon;
+  std::span<const float> q_norm, k_norm;  // of each head; empty: none
+  float epsilon, scale, soft_cap;         // soft_cap 0: none
   const RopeTable& rope;
   int64_t layer, first, tokens;  // the tokens' positions begin at `first`
 };
@@ -53,7 +54,8 @@ class Attention {
   int64_t head_stride() const { return round_up(in_.shape.head_dim, 16); }
   int64_t window_start(int64_t position) const;
   int64_t window_origin(int64_t position) const;  // where the panel with the window's start begins
-  float softmax_scale() const;
+  // Scores of `count` positions become weights, in place.
+  void weigh(float* scores, int64_t count) const noexcept;
   void store_token(int64_t token, int64_t kv_head) noexcept;
   void load_queries(int64_t token, int64_t kv_head, float* out) noexcept;
   void attend_tile(int64_t token_begin, int64_t token_end, int64_t kv_head) noexcept;

@@ -14,7 +14,7 @@ ForwardPass::ForwardPass(Transformer& model, const Chunk& chunk, int thread, int
       own_(model.space_.threads[size_t(thread)]),
       kernels_(model.kernels_),
       chunk_(chunk),
-      epsilon_(float(model.config().rms_epsilon)),
+      epsilon_(float(model.config().norm_epsilon)),
       tokens_(std::ssize(chunk.tokens)),
       thread_(thread),
       threads_(threads) {}
@@ -23,22 +23,39 @@ void ForwardPass::run() noexcept {
   embed();
   barrier();
   const ModelWeights& weights = model_.weights_;
+  const bool parallel = weights.config.residual != Residual::sequential;
   for (int64_t i = 0; i < std::ssize(weights.layers); ++i) {
     const LayerWeights& layer = weights.layers[size_t(i)];
     const LayerShape& shape = weights.config.layers[size_t(i)];
     attention_inputs(layer);
+    if (parallel) {
+      if (!single()) barrier();  // the rows that attention reads are prepared anew
+      feed_forward_inner(layer, shape);
+    }
     barrier();
     attention(layer, i);
     barrier();
-    feed_forward(layer, shape);
+    if (!parallel) {
+      feed_forward_inner(layer, shape);
+      barrier();
+    }
+    feed_forward_output(layer, shape);
     barrier();
   }
   if (chunk_.logit_rows > 0) logits();
 }
 
 void ForwardPass::embed() noexcept {
-  for (int64_t t = share_of(tokens_, thread_); t < share_of(tokens_, thread_ + 1); ++t)
-    model_.weights_.embedding.read_row(chunk_.tokens[size_t(t)], own_.panel.data(), space_.hidden.row(t));
+  const ModelConfig& config = model_.config();
+  const auto scale = float(config.embedding_scale);
+  for (int64_t t = share_of(tokens_, thread_); t < share_of(tokens_, thread_ + 1); ++t) {
+    float* hidden = space_.hidden.row(t);
+    model_.weights_.embedding.read_row(chunk_.tokens[size_t(t)], own_.panel.data(), hidden);
+    for (int64_t i = 0; i < config.hidden; ++i) hidden[i] *= scale;
+    if (!config.learned_positions) continue;
+    const float* position = model_.weights_.positions.data() + (chunk_.first + t) * config.hidden;
+    for (int64_t i = 0; i < config.hidden; ++i) hidden[i] += position[i];
+  }
 }
 
 template <class WriteRow>
@@ -55,12 +72,21 @@ Activation ForwardPass::prepare(int64_t first, int64_t count, int64_t cols, bool
   return buffer.view(count, cols, with_codes);
 }
 
-Activation ForwardPass::prepare_norm(const std::vector<float>& gain, int64_t first, int64_t count,
-                                     bool with_codes) noexcept {
+void ForwardPass::apply(const Norm& norm, const float* x, float* out) const noexcept {
   const int64_t hidden = model_.config().hidden;
-  return prepare(first, count, hidden, with_codes, [&](int64_t t, float* out) {
-    kernels_.rms_norm(space_.hidden.row(t), gain.data(), hidden, epsilon_, out);
-  });
+  if (norm.gain.empty()) {
+    std::copy_n(x, hidden, out);
+  } else if (norm.bias.empty()) {
+    kernels_.rms_norm(x, norm.gain.data(), hidden, epsilon_, out);
+  } else {
+    kernels_.layer_norm(x, norm.gain.data(), norm.bias.data(), hidden, epsilon_, out);
+  }
+}
+
+Activation ForwardPass::prepare_norm(const Norm& norm, int64_t first, int64_t count,
+                                     bool with_codes) noexcept {
+  return prepare(first, count, model_.config().hidden, with_codes,
+                 [&](int64_t t, float* out) { apply(norm, space_.hidden.row(t), out); });
 }
 
 template <class... Matrices>
@@ -77,13 +103,26 @@ void ForwardPass::multiply(const Linear& linear, const Activation& x, PanelRange
     for (int64_t r = begin; r < end; ++r) out.row(t)[r] += linear.bias[size_t(r)];
 }
 
-void ForwardPass::add_to_hidden(const Linear& linear, const Activation& x) noexcept {
+void ForwardPass::add_to_hidden(const Linear& linear, const Norm& post, const Activation& x) noexcept {
   const auto [range] = share_panels<1>({&linear.weight}, thread_, threads_);
   multiply(linear, x, range, space_.output);
-  const int64_t begin = range.begin * kPanelRows;
-  const int64_t end = std::min(range.end * kPanelRows, linear.weight.rows());
-  for (int64_t t = 0; t < x.tokens; ++t)
-    for (int64_t r = begin; r < end; ++r) space_.hidden.row(t)[r] += space_.output.row(t)[r];
+  const auto scale = float(model_.config().residual_scale);
+  const auto add = [&](int64_t token, int64_t begin, int64_t end) {
+    float* hidden = space_.hidden.row(token);
+    const float* output = space_.output.row(token);
+    for (int64_t r = begin; r < end; ++r) hidden[r] += scale * output[r];
+  };
+  if (post.gain.empty()) {
+    const int64_t begin = range.begin * kPanelRows;
+    const int64_t end = std::min(range.end * kPanelRows, linear.weight.rows());
+    for (int64_t t = 0; t < x.tokens; ++t) add(t, begin, end);
+    return;
+  }
+  barrier();
+  for (int64_t t = share_of(x.tokens, thread_); t < share_of(x.tokens, thread_ + 1); ++t) {
+    apply(post, space_.output.row(t), space_.output.row(t));
+    add(t, 0, linear.weight.rows());
+  }
 }
 
 void ForwardPass::attention_inputs(const LayerWeights& layer) noexcept {
@@ -95,13 +134,33 @@ void ForwardPass::attention_inputs(const LayerWeights& layer) noexcept {
   multiply(layer.v, x, ranges[2], space_.v);
 }
 
+// One norm over all heads together, before they are rotated.
+void ForwardPass::norm_all_heads(const LayerWeights& layer) noexcept {
+  const auto norm = [&](const std::vector<float>& gain, float* row) {
+    kernels_.rms_norm(row, gain.data(), std::ssize(gain), epsilon_, row);
+  };
+  for (int64_t t = share_of(tokens_, thread_); t < share_of(tokens_, thread_ + 1); ++t) {
+    norm(layer.q_norm, space_.q.row(t));
+    norm(layer.k_norm, space_.k.row(t));
+  }
+}
+
 void ForwardPass::attention(const LayerWeights& layer, int64_t index) noexcept {
-  const LayerShape& shape = model_.config().layers[size_t(index)];
+  const ModelConfig& config = model_.config();
+  const LayerShape& shape = config.layers[size_t(index)];
+  if (config.joint_qk_norm) {
+    norm_all_heads(layer);
+    barrier();
+  }
+  const bool of_heads = !config.joint_qk_norm;
   const AttentionInput input{.kernels = kernels_,
                              .shape = shape,
-                             .weights = layer,
+                             .q_norm = of_heads ? std::span(layer.q_norm) : std::span<const float>(),
+                             .k_norm = of_heads ? std::span(layer.k_norm) : std::span<const float>(),
                              .epsilon = epsilon_,
-                             .rope = model_.rope(shape),
+                             .scale = float(attention_scale_of(config, shape)),
+                             .soft_cap = float(config.attention_soft_cap),
+                             .rope = model_.rope(index, chunk_.cache->max_tokens()),
                              .layer = index,
                              .first = chunk_.first,
                              .tokens = tokens_};
@@ -111,37 +170,61 @@ void ForwardPass::attention(const LayerWeights& layer, int64_t index) noexcept {
   single() ? part.mix() : part.attend();
   barrier();
   const int64_t cols = layer.o.weight.cols();
-  add_to_hidden(layer.o, prepare(0, tokens_, cols, wants_codes(layer.o.weight), [&](int64_t t, float* out) {
-                  std::copy_n(space_.attended.row(t), cols, out);
-                }));
+  add_to_hidden(layer.o, layer.attn_post_norm,
+                prepare(0, tokens_, cols, wants_codes(layer.o.weight),
+                        [&](int64_t t, float* out) { std::copy_n(space_.attended.row(t), cols, out); }));
 }
 
-void ForwardPass::feed_forward(const LayerWeights& layer, const LayerShape& shape) noexcept {
-  const bool codes = wants_codes(layer.gate.weight, layer.up.weight);
-  const Activation x = prepare_norm(layer.mlp_norm, 0, tokens_, codes);
-  // The same rows of both, so that their product needs no barrier.
-  const int64_t panels = layer.gate.weight.panels();
-  const PanelRange range{share_of(panels, thread_), share_of(panels, thread_ + 1)};
-  multiply(layer.gate, x, range, space_.gate);
-  multiply(layer.up, x, range, space_.up);
-  const int64_t begin = range.begin * kPanelRows, end = std::min(range.end * kPanelRows, shape.ffn);
-  for (int64_t t = 0; t < tokens_; ++t) {
-    float* gate = space_.gate.row(t) + begin;
-    kernels_.silu_mul(gate, space_.up.row(t) + begin, std::max<int64_t>(end - begin, 0), gate);
+void ForwardPass::activate(float* gate, const float* up, int64_t count) const noexcept {
+  const ModelConfig& config = model_.config();
+  if (config.nonlinearity == Nonlinearity::silu) {
+    kernels_.silu_mul(gate, up, count, gate);
+    return;
   }
-  barrier();
-  const bool down_codes = wants_codes(layer.down.weight);
-  add_to_hidden(layer.down, prepare(0, tokens_, shape.ffn, down_codes, [&](int64_t t, float* out) {
-                  std::copy_n(space_.gate.row(t), shape.ffn, out);
-                }));
+  const auto gelu = config.nonlinearity == Nonlinearity::gelu_tanh ? kernels_.gelu_tanh : kernels_.gelu_erf;
+  gelu(gate, count);
+  if (!config.gated_mlp) return;
+  for (int64_t i = 0; i < count; ++i) gate[i] *= up[i];
+}
+
+void ForwardPass::feed_forward_inner(const LayerWeights& layer, const LayerShape& shape) noexcept {
+  const ModelConfig& config = model_.config();
+  const bool codes = wants_codes(layer.gate.weight, layer.up.weight);
+  const Norm& norm = config.residual == Residual::parallel_shared ? layer.attn_norm : layer.mlp_norm;
+  const Activation x = prepare_norm(norm, 0, tokens_, codes);
+  // The same rows of both, so that their product needs no barrier.
+  const int64_t panels = layer.up.weight.panels();
+  const PanelRange range{share_of(panels, thread_), share_of(panels, thread_ + 1)};
+  multiply(config.gated_mlp ? layer.gate : layer.up, x, range, space_.gate);
+  if (config.gated_mlp) multiply(layer.up, x, range, space_.up);
+  const int64_t begin = range.begin * kPanelRows, end = std::min(range.end * kPanelRows, shape.ffn);
+  for (int64_t t = 0; t < tokens_; ++t)
+    activate(space_.gate.row(t) + begin, space_.up.row(t) + begin, std::max<int64_t>(end - begin, 0));
+}
+
+void ForwardPass::feed_forward_output(const LayerWeights& layer, const LayerShape& shape) noexcept {
+  const bool codes = wants_codes(layer.down.weight);
+  add_to_hidden(layer.down, layer.mlp_post_norm,
+                prepare(0, tokens_, shape.ffn, codes,
+                        [&](int64_t t, float* out) { std::copy_n(space_.gate.row(t), shape.ffn, out); }));
 }
 
 void ForwardPass::logits() noexcept {
+  const ModelConfig& config = model_.config();
   const PackedMatrix& head = model_.weights_.head_matrix();
   const Activation x = prepare_norm(model_.weights_.final_norm, tokens_ - chunk_.logit_rows,
                                     chunk_.logit_rows, wants_codes(head));
   const auto [range] = share_panels<1>({&head}, thread_, threads_);
   head.multiply(x, range, chunk_.logits, model_.logits_stride(), own_.panel.data());
+  const int64_t begin = range.begin * kPanelRows;
+  const int64_t count = std::max<int64_t>(std::min(range.end * kPanelRows, config.vocab) - begin, 0);
+  const auto divisor = float(config.logit_divisor), cap = float(config.logit_soft_cap);
+  for (int64_t t = 0; t < chunk_.logit_rows; ++t) {
+    float* row = chunk_.logits + t * model_.logits_stride() + begin;
+    if (divisor != 1)
+      for (int64_t i = 0; i < count; ++i) row[i] /= divisor;
+    if (cap != 0) kernels_.soft_cap(row, count, 1 / cap, cap);
+  }
 }
 
 }  // namespace edgeq

@@ -21,8 +21,12 @@ class ForwardPass {
 
   void embed() noexcept;
   void attention_inputs(const LayerWeights& layer) noexcept;
+  void norm_all_heads(const LayerWeights& layer) noexcept;
   void attention(const LayerWeights& layer, int64_t index) noexcept;
-  void feed_forward(const LayerWeights& layer, const LayerShape& shape) noexcept;
+  // What the feed-forward's last matrix reads, in space_.gate; then that matrix.
+  void feed_forward_inner(const LayerWeights& layer, const LayerShape& shape) noexcept;
+  void activate(float* gate, const float* up, int64_t count) const noexcept;
+  void feed_forward_output(const LayerWeights& layer, const LayerShape& shape) noexcept;
   void logits() noexcept;
 
   // The rows [first, first + count) that a stage reads, written by write_row(token, out). A single row is
@@ -30,14 +34,16 @@ class ForwardPass {
   template <class WriteRow>
   Activation prepare(int64_t first, int64_t count, int64_t cols, bool with_codes,
                      const WriteRow& write_row) noexcept;
-  Activation prepare_norm(const std::vector<float>& gain, int64_t first, int64_t count,
-                          bool with_codes) noexcept;
+  Activation prepare_norm(const Norm& norm, int64_t first, int64_t count, bool with_codes) noexcept;
+  // out may be x. Without a gain x is copied.
+  void apply(const Norm& norm, const float* x, float* out) const noexcept;
   // Whether any of these weights reads codes.
   template <class... Matrices>
   bool wants_codes(const Matrices&... matrices) const;
   void multiply(const Linear& linear, const Activation& x, PanelRange range, Rows& out) noexcept;
-  // hidden += linear(x), each thread for its own rows.
-  void add_to_hidden(const Linear& linear, const Activation& x) noexcept;
+  // hidden += residual_scale * post(linear(x)), each thread for its own rows, or its own tokens where a norm
+  // needs whole ones.
+  void add_to_hidden(const Linear& linear, const Norm& post, const Activation& x) noexcept;
 
   Transformer& model_;
   Workspace& space_;

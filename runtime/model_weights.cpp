@@ -51,21 +51,36 @@ class CheckpointSource final : public WeightSource {
 
 LayerWeights load_layer(const WeightSource& source, const ModelConfig& config, int64_t index) {
   LayerWeights layer;
-  const auto part = [index](std::string_view name) { return layer_site(index, name); };
-  for (const VectorShape& shape : layer_norms(config, index)) {
-    std::vector<float>& norm = shape.name == part("attn_norm")     ? layer.attn_norm
-                               : shape.name == part("mlp_norm")    ? layer.mlp_norm
-                               : shape.name == part("attn.q_norm") ? layer.q_norm
-                                                                   : layer.k_norm;
-    norm = source.vector(shape.name);
-  }
-  const std::vector<SiteShape> sites = layer_sites(config, index);
-  Linear* const linears[] = {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down};
-  EDGEQ_CHECK(sites.size() == std::size(linears),
-              "a layer has seven sites, in the order of the forward pass");
-  for (size_t i = 0; i < sites.size(); ++i) {
-    linears[i]->weight = source.matrix(sites[i].name);
-    if (sites[i].bias) linears[i]->bias = source.vector(sites[i].name + ".bias");
+  const auto norm = [&](std::string_view part) -> std::vector<float>& {
+    if (part == "attn_norm") return layer.attn_norm.gain;
+    if (part == "attn_norm.bias") return layer.attn_norm.bias;
+    if (part == "attn_post_norm") return layer.attn_post_norm.gain;
+    if (part == "attn_post_norm.bias") return layer.attn_post_norm.bias;
+    if (part == "mlp_norm") return layer.mlp_norm.gain;
+    if (part == "mlp_norm.bias") return layer.mlp_norm.bias;
+    if (part == "mlp_post_norm") return layer.mlp_post_norm.gain;
+    if (part == "mlp_post_norm.bias") return layer.mlp_post_norm.bias;
+    if (part == "attn.q_norm") return layer.q_norm;
+    EDGEQ_CHECK(part == "attn.k_norm", "every norm of a layer has its place");
+    return layer.k_norm;
+  };
+  const auto linear = [&](std::string_view part) -> Linear& {
+    if (part == "attn.q_proj") return layer.q;
+    if (part == "attn.k_proj") return layer.k;
+    if (part == "attn.v_proj") return layer.v;
+    if (part == "attn.o_proj") return layer.o;
+    if (part == "mlp.gate_proj") return layer.gate;
+    if (part == "mlp.up_proj") return layer.up;
+    EDGEQ_CHECK(part == "mlp.down_proj", "every site of a layer has its place");
+    return layer.down;
+  };
+  const size_t prefix = layer_site(index, "").size();
+  for (const VectorShape& shape : layer_norms(config, index))
+    norm(std::string_view(shape.name).substr(prefix)) = source.vector(shape.name);
+  for (const SiteShape& site : layer_sites(config, index)) {
+    Linear& of = linear(std::string_view(site.name).substr(prefix));
+    of.weight = source.matrix(site.name);
+    if (site.bias) of.bias = source.vector(site.name + ".bias");
   }
   return layer;
 }
@@ -76,7 +91,9 @@ ModelWeights load(const WeightSource& source, const ModelConfig& config) {
   weights.embedding = source.matrix("embedding");
   for (int64_t i = 0; i < std::ssize(config.layers); ++i)
     weights.layers.push_back(load_layer(source, config, i));
-  weights.final_norm = source.vector("final_norm");
+  weights.final_norm.gain = source.vector("final_norm");
+  if (config.norm == NormKind::layer) weights.final_norm.bias = source.vector("final_norm.bias");
+  if (config.learned_positions) weights.positions = source.vector("positions");
   if (!config.tied_head) weights.head = source.matrix("head");
   return weights;
 }

@@ -17,10 +17,15 @@ struct Linear {
   std::vector<float> bias;  // empty: none
 };
 
+// Empty gain: no norm. Empty bias: NormKind::rms.
+struct Norm {
+  std::vector<float> gain, bias;
+};
+
 struct LayerWeights {
-  std::vector<float> attn_norm, mlp_norm;
+  Norm attn_norm, attn_post_norm, mlp_norm, mlp_post_norm;
   std::vector<float> q_norm, k_norm;  // empty: none
-  Linear q, k, v, o, gate, up, down;
+  Linear q, k, v, o, gate, up, down;  // gate: without rows where there is none
 };
 
 struct ModelWeights {
@@ -28,8 +33,9 @@ struct ModelWeights {
   std::shared_ptr<const PackedModel> file;  // keeps mapped weights alive; null for owned ones
   PackedMatrix embedding;
   std::vector<LayerWeights> layers;
-  std::vector<float> final_norm;
-  PackedMatrix head;  // without rows when tied
+  Norm final_norm;
+  std::vector<float> positions;  // [context, hidden] where they are learned
+  PackedMatrix head;             // without rows when tied
 
   const PackedMatrix& head_matrix() const { return config.tied_head ? embedding : head; }
   int64_t bytes() const;            // of all panels

@@ -16,17 +16,20 @@ Transformer::Transformer(ModelWeights weights, const KernelTable& kernels, Activ
       activations_(activations),
       pool_(threads),
       space_(weights_.config, kMaxChunk, pool_.size()) {
+  const auto table_of = [this](const Rope& rope) {
+    const auto found = std::ranges::find(ropes_, rope, &RopeTable::rope);
+    const auto index = size_t(found - ropes_.begin());
+    if (found == ropes_.end()) ropes_.emplace_back(rope, config().context);
+    return index;
+  };
   for (const LayerShape& shape : config().layers) {
-    const auto same = [&](const RopeTable& table) { return table.half() == shape.head_dim / 2; };
-    if (std::ranges::none_of(ropes_, same)) ropes_.emplace_back(config(), shape.head_dim, config().context);
+    const int64_t original = config().original_context;
+    layer_ropes_.push_back(
+        {table_of(rope_of(config(), shape, original)), table_of(rope_of(config(), shape, original + 1))});
   }
 }
 
 int64_t Transformer::logits_stride() const { return round_up(config().vocab, kPanelRows); }
-
-const RopeTable& Transformer::rope(const LayerShape& shape) const {
-  return *std::ranges::find_if(ropes_, [&](const RopeTable& t) { return t.half() == shape.head_dim / 2; });
-}
 
 void Transformer::forward(const Chunk& chunk) {
   const int64_t end = chunk.first + std::ssize(chunk.tokens);

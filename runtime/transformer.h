@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The forward pass of a Llama-family decoder over packed weights: RMSNorm, rotary grouped-query attention,
-// SwiGLU. One chunk of tokens goes through all layers in one run of the thread pool; a single token meets six
-// barriers per layer, since whatever is cheaper to repeat than to wait for is repeated by every thread.
+// The forward pass of a decoder (models/config.h) over packed weights. One chunk of tokens goes through all
+// layers in one run of the thread pool; in a Llama a single token meets six barriers per layer, since
+// whatever is cheaper to repeat than to wait for is repeated by every thread.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <mutex>
 #include <span>
@@ -46,13 +47,18 @@ class Transformer {
 
  private:
   friend class ForwardPass;
-  const RopeTable& rope(const LayerShape& shape) const;
+  // Of a layer, in a sequence that has room for `room` tokens.
+  const RopeTable& rope(int64_t layer, int64_t room) const {
+    return ropes_[layer_ropes_[size_t(layer)][room > config().original_context]];
+  }
 
   ModelWeights weights_;
   const KernelTable& kernels_;
   Activations activations_;
   std::mutex mutex_;
-  std::vector<RopeTable> ropes_;  // one per head size
+  std::vector<RopeTable> ropes_;  // one for each Rope that the layers have
+  // Of each layer: its rope up to the original context, and beyond it.
+  std::vector<std::array<size_t, 2>> layer_ropes_;
   ThreadPool pool_;
   Workspace space_;
 };

@@ -56,10 +56,11 @@ std::vector<Tile> cut_tiles(int64_t queries, int64_t past, int64_t window) {
 // q [queries, group, head_dim], already scaled, of the heads that share one key/value head. Returns the same
 // shape.
 at::Tensor attend_tile(const at::Tensor& q, const at::Tensor& keys, const at::Tensor& values,
-                       const at::Tensor& mask) {
+                       const at::Tensor& mask, double cap) {
   const int64_t queries = q.size(0), group = q.size(1), dim = q.size(2);
   const at::Tensor flat = q.transpose(0, 1).reshape({group * queries, dim});
   at::Tensor scores = at::mm(flat, keys.t()).view({group, queries, keys.size(0)});
+  if (cap != 0) scores = soft_cap(scores, cap);
   if (mask.defined()) scores = scores + mask;
   const at::Tensor weights = at::softmax(scores, -1).view({group * queries, keys.size(0)});
   return at::mm(weights, values).view({group, queries, dim}).transpose(0, 1);
@@ -78,11 +79,10 @@ void for_each_slice(int64_t count, int64_t multiply_adds, const std::function<vo
   });
 }
 
-Rotary::Rotary(double theta, std::vector<float> divisors, int64_t head_dim)
-    : frequencies_(size_t(head_dim / 2)) {
+Rotary::Rotary(Rope rope) : rope_(std::move(rope)), frequencies_(size_t(rope_.dims / 2)) {
   for (size_t i = 0; i < frequencies_.size(); ++i) {
-    frequencies_[i] = std::pow(theta, -2.0 * double(i) / double(head_dim));
-    if (!divisors.empty()) frequencies_[i] /= double(divisors[i]);
+    frequencies_[i] = std::pow(rope_.theta, -2.0 * double(i) / double(rope_.dims));
+    if (!rope_.divisors.empty()) frequencies_[i] /= double(rope_.divisors[i]);
   }
 }
 
@@ -99,26 +99,31 @@ Rotary::Table Rotary::table(int64_t positions) const {
   for (int64_t t = 0; t < rows; ++t) {
     for (int64_t i = 0; i < half; ++i) {
       const double angle = double(t) * frequencies_[size_t(i)];
-      cos[t * half + i] = float(std::cos(angle));
-      sin[t * half + i] = float(std::sin(angle));
+      cos[t * half + i] = float(rope_.scale * std::cos(angle));
+      sin[t * half + i] = float(rope_.scale * std::sin(angle));
     }
   }
   return table_ = std::move(grown);
 }
 
 at::Tensor Rotary::rotate(const at::Tensor& x, int64_t first) const {
-  const int64_t tokens = x.size(0), half = x.size(2) / 2;
+  if (rope_.dims == 0) return x;
+  const int64_t tokens = x.size(0), half = rope_.dims / 2;
   const Table angles = table(first + tokens);
   const at::Tensor cos = angles.cos.narrow(0, first, tokens), sin = angles.sin.narrow(0, first, tokens);
   const at::Tensor low = x.narrow(2, 0, half), high = x.narrow(2, half, half);
-  return at::cat({low * cos - high * sin, high * cos + low * sin}, 2);
+  const at::Tensor rest = x.narrow(2, rope_.dims, x.size(2) - rope_.dims);
+  return at::cat({low * cos - high * sin, high * cos + low * sin, rest}, 2);
 }
 
-at::Tensor attend(const at::Tensor& q, const at::Tensor& keys, const at::Tensor& values, int64_t window) {
+at::Tensor soft_cap(const at::Tensor& x, double cap) { return at::tanh(x / cap) * cap; }
+
+at::Tensor attend(const at::Tensor& q, const at::Tensor& keys, const at::Tensor& values,
+                  const ScoreOptions& options) {
   const int64_t tokens = q.size(0), heads = q.size(1), dim = q.size(2);
   const int64_t kv_heads = keys.size(0), group = heads / kv_heads;
-  const at::Tensor scaled = q * (1.0 / std::sqrt(double(dim)));
-  const std::vector<Tile> tiles = cut_tiles(tokens, keys.size(1) - tokens, window);
+  const at::Tensor scaled = q * options.scale;
+  const std::vector<Tile> tiles = cut_tiles(tokens, keys.size(1) - tokens, options.window);
 
   std::vector<std::vector<at::Tensor>> parts(tiles.size(), std::vector<at::Tensor>(size_t(kv_heads)));
   const int64_t multiply_adds = 2 * tokens * heads * dim * keys.size(1);
@@ -129,7 +134,7 @@ at::Tensor attend(const at::Tensor& q, const at::Tensor& keys, const at::Tensor&
     parts[t][size_t(head)] =
         attend_tile(scaled.narrow(0, tile.first_query, tile.queries).narrow(1, head * group, group),
                     keys.select(0, head).narrow(0, tile.first_key, tile.keys),
-                    values.select(0, head).narrow(0, tile.first_key, tile.keys), tile.mask);
+                    values.select(0, head).narrow(0, tile.first_key, tile.keys), tile.mask, options.soft_cap);
   });
   std::vector<at::Tensor> rows;
   for (const auto& tile : parts) rows.push_back(at::cat(tile, 1));

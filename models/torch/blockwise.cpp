@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "core/error.h"
-#include "models/torch/llama.h"
+#include "models/torch/decoder.h"
 #include "models/torch/threads.h"
 #include "models/torch/torch_model.h"
 
@@ -19,31 +19,28 @@ Tensor tensor_of(const at::Tensor& values) {
   return out;
 }
 
-enum StageIndex { kQkv, kO, kGateUp, kDown };
+enum StageIndex { kQkv, kO, kUp, kDown };
 
 class TorchBlockwise final : public BlockwiseModel {
  public:
   explicit TorchBlockwise(std::shared_ptr<const Checkpoint> checkpoint)
-      : checkpoint_(std::move(checkpoint)), llama_(checkpoint_->config()) {}
+      : checkpoint_(std::move(checkpoint)), decoder_(checkpoint_->config()) {}
 
-  const ModelConfig& config() const override { return llama_.config(); }
+  const ModelConfig& config() const override { return decoder_.config(); }
   Ends ends() const override { return load_ends(*checkpoint_); }
   Block load(int block) const override { return load_block(*checkpoint_, block); }
 
   State begin(std::span<const TokenId> window, const Ends& ends) const override {
+    const c10::InferenceMode guard;
     check_tokens(window, config());
-    const auto table = ends.embedding.weight.matrix();
     State state;
-    state.hidden = Tensor(DType::f32, {int64_t(window.size()), table.cols});
-    const auto hidden = state.hidden.matrix();
-    for (int64_t t = 0; t < hidden.rows; ++t)
-      std::memcpy(hidden.row(t), table.row(window[size_t(t)]), size_t(table.cols) * sizeof(float));
+    state.hidden = tensor_of(decoder_.embed(ends, window, 0));
     return state;
   }
 
   void enter(const Block& block, State& state) const override {
     const c10::InferenceMode guard;
-    state.input = tensor_of(llama_.qkv_input(weights_of(block), view_of(state.hidden)));
+    state.input = tensor_of(decoder_.qkv_input(weights_of(block), view_of(state.hidden)));
   }
 
   void step(const Block& block, int stage, State& state) const override {
@@ -53,15 +50,21 @@ class TorchBlockwise final : public BlockwiseModel {
     at::Tensor hidden = view_of(state.hidden);
     switch (stage) {
       case kQkv:
-        state.input = tensor_of(llama_.o_input(layer, config().layers[size_t(block.index)], input, nullptr));
+        state.input =
+            tensor_of(decoder_.o_input(layer, config().layers[size_t(block.index)], input, nullptr));
         break;
-      case kO:
-        hidden.add_(linear(input, layer.o));
-        state.input = tensor_of(llama_.gate_up_input(layer, hidden));
+      case kO: {
+        // What the feed-forward reads is the hidden state before or after attention is added to it.
+        const bool before = config().residual != Residual::sequential;
+        at::Tensor next;
+        if (before) next = decoder_.up_input(layer, hidden);
+        hidden.add_(decoder_.attention_update(layer, input));
+        state.input = tensor_of(before ? next : decoder_.up_input(layer, hidden));
         break;
-      case kGateUp: state.input = tensor_of(llama_.down_input(layer, input)); break;
+      }
+      case kUp: state.input = tensor_of(decoder_.down_input(layer, input)); break;
       case kDown:
-        hidden.add_(linear(input, layer.down));
+        hidden.add_(decoder_.mlp_update(layer, input));
         state.input = Tensor();
         break;
       default: EDGEQ_CHECK(false, "a decoder block has four stages");
@@ -70,12 +73,12 @@ class TorchBlockwise final : public BlockwiseModel {
 
   void finish(const Ends& ends, State& state) const override {
     const c10::InferenceMode guard;
-    state.input = tensor_of(llama_.head_input(view_of(ends.norm.tensor), view_of(state.hidden)));
+    state.input = tensor_of(decoder_.head_input(ends, view_of(state.hidden)));
   }
 
  private:
   std::shared_ptr<const Checkpoint> checkpoint_;
-  Llama llama_;
+  Decoder decoder_;
 };
 
 }  // namespace

@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "core/interrupt.h"
-#include "models/torch/llama.h"
+#include "models/torch/decoder.h"
 #include "models/torch/threads.h"
 #include "models/torch/torch_model.h"
 
@@ -16,8 +16,9 @@ int64_t bytes_of(const Site& site) { return site.weight.bytes() + site.bias.byte
 class TorchModel final : public LanguageModel {
  public:
   explicit TorchModel(const Checkpoint& checkpoint)
-      : llama_(checkpoint.config()), ends_(load_ends(checkpoint)) {
-    weight_bytes_ = bytes_of(ends_.embedding) + bytes_of(ends_.head) + ends_.norm.tensor.bytes();
+      : decoder_(checkpoint.config()), ends_(load_ends(checkpoint)) {
+    weight_bytes_ = bytes_of(ends_.embedding) + bytes_of(ends_.head);
+    for (const NamedTensor& other : ends_.others) weight_bytes_ += other.tensor.bytes();
     const auto count = int(config().layers.size());
     blocks_.reserve(size_t(count));
     for (int b = 0; b < count; ++b) {
@@ -28,7 +29,7 @@ class TorchModel final : public LanguageModel {
     }
   }
 
-  const ModelConfig& config() const override { return llama_.config(); }
+  const ModelConfig& config() const override { return decoder_.config(); }
   int64_t weight_bytes() const override { return weight_bytes_; }
   int64_t weight_bytes_per_token() const override {
     if (config().tied_head) return weight_bytes_;
@@ -44,25 +45,21 @@ class TorchModel final : public LanguageModel {
 
   // Hidden states after the last block, [tokens, hidden].
   at::Tensor forward(std::span<const TokenId> tokens, std::vector<KeyValues>& past) const {
-    const at::Tensor ids =
-        at::from_blob(const_cast<TokenId*>(tokens.data()), {int64_t(tokens.size())}, at::kInt);
-    at::Tensor hidden = at::embedding(view_of(ends_.embedding.weight), ids);
+    at::Tensor hidden = decoder_.embed(ends_, tokens, past.front().length);
     for (size_t l = 0; l < layers_.size(); ++l) {
       check_interrupt();
-      hidden = llama_.block(layers_[l], config().layers[l], hidden, &past[l]);
+      hidden = decoder_.block(layers_[l], config().layers[l], hidden, &past[l]);
     }
     return hidden;
   }
 
   // [tokens, hidden] -> [tokens, vocab].
   at::Tensor logits(const at::Tensor& hidden) const {
-    const Site& head = ends_.head_site();
-    return linear(llama_.head_input(view_of(ends_.norm.tensor), hidden),
-                  {view_of(head.weight), view_of(head.bias)});
+    return decoder_.logits(ends_, decoder_.head_input(ends_, hidden));
   }
 
  private:
-  Llama llama_;
+  Decoder decoder_;
   Ends ends_;
   std::vector<Block> blocks_;  // own what layers_ views
   std::vector<LayerWeights> layers_;
@@ -72,7 +69,9 @@ class TorchModel final : public LanguageModel {
 class TorchSession final : public Session {
  public:
   TorchSession(const TorchModel& model, int64_t max_tokens)
-      : model_(model), max_tokens_(max_tokens), past_(model.config().layers.size()) {}
+      : model_(model), max_tokens_(max_tokens), past_(model.config().layers.size()) {
+    for (KeyValues& layer : past_) layer.room = max_tokens;
+  }
 
   MatrixView<const float> feed(std::span<const TokenId> tokens, Logits wanted) override {
     const c10::InferenceMode guard;

@@ -408,6 +408,28 @@ void rms_norm(const float* x, const float* gain, int64_t n, float epsilon, float
   }
 }
 
+void layer_norm(const float* x, const float* gain, const float* bias, int64_t n, float epsilon, float* out) {
+  __m256 low = _mm256_setzero_ps(), high = low;
+  for (int64_t i = 0; i < n; i += 16) {
+    low = _mm256_add_ps(low, load_some(x + i, n - i));
+    high = _mm256_add_ps(high, load_some(x + i + 8, n - i - 8));
+  }
+  const __m256 mean = _mm256_set1_ps(sum_lanes(low, high) / static_cast<float>(n));
+  for (int64_t i = 0; i < n; i += 8) store_some(out + i, n - i, _mm256_sub_ps(load_some(x + i, n - i), mean));
+  low = high = _mm256_setzero_ps();
+  for (int64_t i = 0; i < n; i += 16) {
+    const __m256 a = load_some(out + i, n - i), b = load_some(out + i + 8, n - i - 8);
+    low = _mm256_fmadd_ps(a, a, low);
+    high = _mm256_fmadd_ps(b, b, high);
+  }
+  const float r = 1.0f / __builtin_sqrtf(sum_lanes(low, high) / static_cast<float>(n) + epsilon);
+  for (int64_t i = 0; i < n; i += 8) {
+    const __m256 value = _mm256_mul_ps(load_some(out + i, n - i), _mm256_set1_ps(r));
+    store_some(out + i, n - i,
+               _mm256_fmadd_ps(value, load_some(gain + i, n - i), load_some(bias + i, n - i)));
+  }
+}
+
 inline __m256 exp_kernel(__m256 x) {
   x = _mm256_min_ps(_mm256_max_ps(x, _mm256_set1_ps(kExpLow)), _mm256_set1_ps(kExpHigh));
   const __m256 k = _mm256_round_ps(_mm256_mul_ps(x, _mm256_set1_ps(kExpLog2e)),
@@ -427,6 +449,56 @@ void silu_mul(const float* gate, const float* up, int64_t n, float* out) {
     const __m256 minus_g = _mm256_xor_ps(g, _mm256_set1_ps(-0.0f));
     const __m256 gated = _mm256_div_ps(g, _mm256_add_ps(_mm256_set1_ps(1.0f), exp_kernel(minus_g)));
     store_some(out + i, n - i, _mm256_mul_ps(gated, load_some(up + i, n - i)));
+  }
+}
+
+template <int kDegree>
+inline __m256 polynomial(const float (&coefficients)[kDegree + 1], __m256 x) {
+  __m256 p = _mm256_set1_ps(coefficients[kDegree]);
+  for (int k = kDegree - 1; k >= 0; --k) p = _mm256_fmadd_ps(p, x, _mm256_set1_ps(coefficients[k]));
+  return p;
+}
+
+inline __m256 magnitude(__m256 x) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), x); }
+
+void gelu_tanh(float* x, int64_t n) {
+  for (int64_t i = 0; i < n; i += 8) {
+    const __m256 v = load_some(x + i, n - i);
+    const __m256 factor =
+        _mm256_fmadd_ps(_mm256_mul_ps(v, v), _mm256_set1_ps(kGeluCubic), _mm256_set1_ps(kGeluLinear));
+    const __m256 e = exp_kernel(_mm256_mul_ps(v, factor));
+    store_some(x + i, n - i, _mm256_div_ps(v, _mm256_add_ps(_mm256_set1_ps(1.0f), e)));
+  }
+}
+
+void gelu_erf(float* x, int64_t n) {
+  const __m256 one = _mm256_set1_ps(1.0f);
+  for (int64_t i = 0; i < n; i += 8) {
+    const __m256 v = load_some(x + i, n - i);
+    const __m256 z = _mm256_mul_ps(magnitude(v), _mm256_set1_ps(kSqrtHalf));
+    const __m256 t = _mm256_div_ps(one, _mm256_fmadd_ps(z, _mm256_set1_ps(kErfScale), one));
+    const __m256 e = exp_kernel(_mm256_xor_ps(_mm256_mul_ps(z, z), _mm256_set1_ps(-0.0f)));
+    const __m256 q = _mm256_mul_ps(_mm256_mul_ps(t, polynomial<4>(kErfCoefficients, t)), e);
+    const __m256 tail = _mm256_mul_ps(v, q);
+    const __m256 negative = _mm256_cmp_ps(v, _mm256_setzero_ps(), _CMP_LT_OQ);
+    store_some(x + i, n - i, _mm256_blendv_ps(_mm256_sub_ps(v, tail), tail, negative));
+  }
+}
+
+inline __m256 tanh_kernel(__m256 v) {
+  const __m256 one = _mm256_set1_ps(1.0f), square = _mm256_mul_ps(v, v);
+  const __m256 small = _mm256_fmadd_ps(_mm256_mul_ps(v, square), polynomial<4>(kTanhCoefficients, square), v);
+  const __m256 e = exp_kernel(_mm256_mul_ps(v, _mm256_set1_ps(-2.0f)));
+  const __m256 large = _mm256_div_ps(_mm256_sub_ps(one, e), _mm256_add_ps(one, e));
+  return _mm256_blendv_ps(large, small, _mm256_cmp_ps(v, _mm256_set1_ps(kTanhSmall), _CMP_LE_OQ));
+}
+
+void soft_cap(float* x, int64_t n, float factor, float cap) {
+  const __m256 sign = _mm256_set1_ps(-0.0f);
+  for (int64_t i = 0; i < n; i += 8) {
+    const __m256 y = _mm256_mul_ps(load_some(x + i, n - i), _mm256_set1_ps(factor));
+    const __m256 capped = _mm256_mul_ps(_mm256_set1_ps(cap), tanh_kernel(magnitude(y)));
+    store_some(x + i, n - i, _mm256_or_ps(magnitude(capped), _mm256_and_ps(sign, y)));
   }
 }
 
@@ -478,7 +550,11 @@ const KernelTable kTable = {.isa = "avx2",
                             .decode_panel = decode_panel,
                             .quantize_row = quantize_row,
                             .rms_norm = rms_norm,
+                            .layer_norm = layer_norm,
                             .silu_mul = silu_mul,
+                            .gelu_tanh = gelu_tanh,
+                            .gelu_erf = gelu_erf,
+                            .soft_cap = soft_cap,
                             .softmax = softmax,
                             .rope = rope};
 

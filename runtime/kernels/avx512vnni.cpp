@@ -394,6 +394,26 @@ void rms_norm(const float* x, const float* gain, int64_t n, float epsilon, float
   }
 }
 
+void layer_norm(const float* x, const float* gain, const float* bias, int64_t n, float epsilon, float* out) {
+  __m512 lanes = _mm512_setzero_ps(), squares = lanes;
+  for (int64_t i = 0; i < n; i += 16)
+    lanes = _mm512_add_ps(lanes, _mm512_maskz_loadu_ps(tail_mask(n - i), x + i));
+  const __m512 mean = _mm512_set1_ps(sum_lanes(lanes) / static_cast<float>(n));
+  for (int64_t i = 0; i < n; i += 16) {
+    const __mmask16 mask = tail_mask(n - i);
+    const __m512 d = _mm512_maskz_sub_ps(mask, _mm512_maskz_loadu_ps(mask, x + i), mean);
+    _mm512_mask_storeu_ps(out + i, mask, d);
+    squares = _mm512_fmadd_ps(d, d, squares);
+  }
+  const float r = 1.0f / __builtin_sqrtf(sum_lanes(squares) / static_cast<float>(n) + epsilon);
+  for (int64_t i = 0; i < n; i += 16) {
+    const __mmask16 mask = tail_mask(n - i);
+    const __m512 value = _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, out + i), _mm512_set1_ps(r));
+    const __m512 g = _mm512_maskz_loadu_ps(mask, gain + i), b = _mm512_maskz_loadu_ps(mask, bias + i);
+    _mm512_mask_storeu_ps(out + i, mask, _mm512_fmadd_ps(value, g, b));
+  }
+}
+
 inline __m512 exp_kernel(__m512 x) {
   x = _mm512_min_ps(_mm512_max_ps(x, _mm512_set1_ps(kExpLow)), _mm512_set1_ps(kExpHigh));
   const __m512 k = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(kExpLog2e)),
@@ -414,6 +434,57 @@ void silu_mul(const float* gate, const float* up, int64_t n, float* out) {
     const __m512 minus_g = _mm512_xor_ps(g, _mm512_set1_ps(-0.0f));
     const __m512 gated = _mm512_div_ps(g, _mm512_add_ps(_mm512_set1_ps(1.0f), exp_kernel(minus_g)));
     _mm512_mask_storeu_ps(out + i, mask, _mm512_mul_ps(gated, _mm512_maskz_loadu_ps(mask, up + i)));
+  }
+}
+
+template <int kDegree>
+inline __m512 polynomial(const float (&coefficients)[kDegree + 1], __m512 x) {
+  __m512 p = _mm512_set1_ps(coefficients[kDegree]);
+  for (int k = kDegree - 1; k >= 0; --k) p = _mm512_fmadd_ps(p, x, _mm512_set1_ps(coefficients[k]));
+  return p;
+}
+
+void gelu_tanh(float* x, int64_t n) {
+  for (int64_t i = 0; i < n; i += 16) {
+    const __mmask16 mask = tail_mask(n - i);
+    const __m512 v = _mm512_maskz_loadu_ps(mask, x + i);
+    const __m512 factor =
+        _mm512_fmadd_ps(_mm512_mul_ps(v, v), _mm512_set1_ps(kGeluCubic), _mm512_set1_ps(kGeluLinear));
+    const __m512 e = exp_kernel(_mm512_mul_ps(v, factor));
+    _mm512_mask_storeu_ps(x + i, mask, _mm512_div_ps(v, _mm512_add_ps(_mm512_set1_ps(1.0f), e)));
+  }
+}
+
+void gelu_erf(float* x, int64_t n) {
+  const __m512 one = _mm512_set1_ps(1.0f);
+  for (int64_t i = 0; i < n; i += 16) {
+    const __mmask16 mask = tail_mask(n - i);
+    const __m512 v = _mm512_maskz_loadu_ps(mask, x + i);
+    const __m512 z = _mm512_mul_ps(_mm512_abs_ps(v), _mm512_set1_ps(kSqrtHalf));
+    const __m512 t = _mm512_div_ps(one, _mm512_fmadd_ps(z, _mm512_set1_ps(kErfScale), one));
+    const __m512 e = exp_kernel(_mm512_xor_ps(_mm512_mul_ps(z, z), _mm512_set1_ps(-0.0f)));
+    const __m512 q = _mm512_mul_ps(_mm512_mul_ps(t, polynomial<4>(kErfCoefficients, t)), e);
+    const __m512 tail = _mm512_mul_ps(v, q);
+    const __mmask16 negative = _mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_LT_OQ);
+    _mm512_mask_storeu_ps(x + i, mask, _mm512_mask_mov_ps(_mm512_sub_ps(v, tail), negative, tail));
+  }
+}
+
+inline __m512 tanh_kernel(__m512 v) {
+  const __m512 one = _mm512_set1_ps(1.0f), square = _mm512_mul_ps(v, v);
+  const __m512 small = _mm512_fmadd_ps(_mm512_mul_ps(v, square), polynomial<4>(kTanhCoefficients, square), v);
+  const __m512 e = exp_kernel(_mm512_mul_ps(v, _mm512_set1_ps(-2.0f)));
+  const __m512 large = _mm512_div_ps(_mm512_sub_ps(one, e), _mm512_add_ps(one, e));
+  return _mm512_mask_mov_ps(large, _mm512_cmp_ps_mask(v, _mm512_set1_ps(kTanhSmall), _CMP_LE_OQ), small);
+}
+
+void soft_cap(float* x, int64_t n, float factor, float cap) {
+  for (int64_t i = 0; i < n; i += 16) {
+    const __mmask16 mask = tail_mask(n - i);
+    const __m512 y = _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, x + i), _mm512_set1_ps(factor));
+    const __m512 capped = _mm512_mul_ps(_mm512_set1_ps(cap), tanh_kernel(_mm512_abs_ps(y)));
+    const __m512 sign = _mm512_and_ps(y, _mm512_set1_ps(-0.0f));
+    _mm512_mask_storeu_ps(x + i, mask, _mm512_or_ps(_mm512_abs_ps(capped), sign));
   }
 }
 
@@ -459,7 +530,11 @@ const KernelTable kTable = {.isa = "avx512vnni",
                             .decode_panel = decode_panel,
                             .quantize_row = quantize_row,
                             .rms_norm = rms_norm,
+                            .layer_norm = layer_norm,
                             .silu_mul = silu_mul,
+                            .gelu_tanh = gelu_tanh,
+                            .gelu_erf = gelu_erf,
+                            .soft_cap = soft_cap,
                             .softmax = softmax,
                             .rope = rope};
 

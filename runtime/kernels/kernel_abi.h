@@ -73,6 +73,11 @@ using QuantizeRowKernel = void (*)(const float* x, int64_t n, int64_t group, int
 // be x.
 using RmsNormKernel = void (*)(const float* x, const float* gain, int64_t n, float epsilon, float* out);
 
+// out[i] = fma(d[i] * r, gain[i], bias[i]) with d[i] = x[i] - m, m = sum / n, sum by lane = lane + x, and
+// r = 1 / sqrt(squares / n + epsilon), squares by lane = fma(d, d, lane). out may be x.
+using LayerNormKernel = void (*)(const float* x, const float* gain, const float* bias, int64_t n,
+                                 float epsilon, float* out);
+
 // exp(x) as all kernels compute it, within 2 units in the last place of the true value, x clamped to
 // [-87, 88]: k = rint(x * log2 e), r = fma(k, -ln2_low, fma(k, -ln2_high, x)), p the polynomial
 // kExpCoefficients in r by Horner's rule with fma, and the result p * 2^k.
@@ -83,6 +88,26 @@ constexpr float kExpCoefficients[7] = {1.0f,           1.0f,          0x1.fffffc
 
 // out[i] = gate[i] / (1 + exp(-gate[i])) * up[i]. out may be gate or up.
 using SiluMulKernel = void (*)(const float* gate, const float* up, int64_t n, float* out);
+
+// gelu in place, by the tanh approximation: x[i] = x / (1 + exp(x * fma(x * x, kGeluCubic, kGeluLinear))).
+constexpr float kGeluLinear = -0x1.988454p+0f, kGeluCubic = -0x1.2444f2p-4f;  // -2 sqrt(2 / pi) (1, 0.044715)
+using GeluTanhKernel = void (*)(float* x, int64_t n);
+
+// gelu in place, with the error function (Abramowitz and Stegun 7.1.26, within 1.5e-7): z = |x| * kSqrtHalf,
+// t = 1 / fma(z, kErfScale, 1), q = (t * p) * exp(-(z * z)) with p the polynomial kErfCoefficients in t by
+// Horner's rule with fma, which hold erfc / 2; x[i] = x < 0 ? x * q : x - x * q.
+constexpr float kSqrtHalf = 0x1.6a09e6p-1f, kErfScale = 0x1.4f740ap-2f;
+constexpr float kErfCoefficients[5] = {0x1.04f20cp-3f, -0x1.23531cp-3f, 0x1.6be1c6p-1f, -0x1.7401c6p-1f,
+                                       0x1.0fb844p-1f};
+using GeluErfKernel = void (*)(float* x, int64_t n);
+
+// In place, x[i] = cap * tanh(y) with the sign of y = x * factor. v = |y|; up to kTanhSmall
+// tanh = fma(v * (v * v), p, v), p the polynomial kTanhCoefficients in v * v by Horner's rule with fma;
+// above, e = exp(-2 v) and tanh = (1 - e) / (1 + e).
+constexpr float kTanhSmall = 0.625f;
+constexpr float kTanhCoefficients[5] = {-0x1.555532p-2f, 0x1.110726p-3f, -0x1.b83c5ap-5f, 0x1.522696p-6f,
+                                        -0x1.75e1b8p-8f};
+using SoftCapKernel = void (*)(float* x, int64_t n, float factor, float cap);
 
 // In place: e = exp((x[i] - max) * scale), x[i] = e * (1 / sum of e). scale > 0, n > 0.
 using SoftmaxKernel = void (*)(float* x, int64_t n, float scale);
@@ -106,7 +131,11 @@ struct KernelTable {
   DecodePanelKernel decode_panel;
   QuantizeRowKernel quantize_row;
   RmsNormKernel rms_norm;
+  LayerNormKernel layer_norm;
   SiluMulKernel silu_mul;
+  GeluTanhKernel gelu_tanh;
+  GeluErfKernel gelu_erf;
+  SoftCapKernel soft_cap;
   SoftmaxKernel softmax;
   RopeKernel rope;
 };

@@ -343,6 +343,24 @@ void rms_norm(const float* x, const float* gain, int64_t n, float epsilon, float
                vmulq_f32(vmulq_n_f32(load_some(x + i, n - i), r), load_some(gain + i, n - i)));
 }
 
+void layer_norm(const float* x, const float* gain, const float* bias, int64_t n, float epsilon, float* out) {
+  float32x4_t lanes[4] = {vdupq_n_f32(0), vdupq_n_f32(0), vdupq_n_f32(0), vdupq_n_f32(0)};
+  float32x4_t squares[4] = {vdupq_n_f32(0), vdupq_n_f32(0), vdupq_n_f32(0), vdupq_n_f32(0)};
+  for (int64_t i = 0; i < n; i += 4)
+    lanes[i % 16 / 4] = vaddq_f32(lanes[i % 16 / 4], load_some(x + i, n - i));
+  const float32x4_t mean = vdupq_n_f32(sum_lanes(lanes) / static_cast<float>(n));
+  for (int64_t i = 0; i < n; i += 4) {
+    store_some(out + i, n - i, vsubq_f32(load_some(x + i, n - i), mean));
+    const float32x4_t d = load_some(out + i, n - i);  // without what lies beyond the row
+    squares[i % 16 / 4] = vfmaq_f32(squares[i % 16 / 4], d, d);
+  }
+  const float r = 1.0f / __builtin_sqrtf(sum_lanes(squares) / static_cast<float>(n) + epsilon);
+  for (int64_t i = 0; i < n; i += 4) {
+    const float32x4_t value = vmulq_n_f32(load_some(out + i, n - i), r);
+    store_some(out + i, n - i, vfmaq_f32(load_some(bias + i, n - i), value, load_some(gain + i, n - i)));
+  }
+}
+
 inline float32x4_t exp_kernel(float32x4_t x) {
   // Compare and select, not vmaxq / vminq: those would keep a NaN.
   x = vbslq_f32(vcgtq_f32(x, vdupq_n_f32(kExpLow)), x, vdupq_n_f32(kExpLow));
@@ -361,6 +379,52 @@ void silu_mul(const float* gate, const float* up, int64_t n, float* out) {
     const float32x4_t g = load_some(gate + i, n - i);
     const float32x4_t gated = vdivq_f32(g, vaddq_f32(vdupq_n_f32(1), exp_kernel(vnegq_f32(g))));
     store_some(out + i, n - i, vmulq_f32(gated, load_some(up + i, n - i)));
+  }
+}
+
+template <int kDegree>
+inline float32x4_t polynomial(const float (&coefficients)[kDegree + 1], float32x4_t x) {
+  float32x4_t p = vdupq_n_f32(coefficients[kDegree]);
+  for (int k = kDegree - 1; k >= 0; --k) p = vfmaq_f32(vdupq_n_f32(coefficients[k]), p, x);
+  return p;
+}
+
+void gelu_tanh(float* x, int64_t n) {
+  for (int64_t i = 0; i < n; i += 4) {
+    const float32x4_t v = load_some(x + i, n - i);
+    const float32x4_t factor = vfmaq_f32(vdupq_n_f32(kGeluLinear), vmulq_f32(v, v), vdupq_n_f32(kGeluCubic));
+    const float32x4_t e = exp_kernel(vmulq_f32(v, factor));
+    store_some(x + i, n - i, vdivq_f32(v, vaddq_f32(vdupq_n_f32(1), e)));
+  }
+}
+
+void gelu_erf(float* x, int64_t n) {
+  const float32x4_t one = vdupq_n_f32(1);
+  for (int64_t i = 0; i < n; i += 4) {
+    const float32x4_t v = load_some(x + i, n - i);
+    const float32x4_t z = vmulq_n_f32(vabsq_f32(v), kSqrtHalf);
+    const float32x4_t t = vdivq_f32(one, vfmaq_f32(one, z, vdupq_n_f32(kErfScale)));
+    const float32x4_t e = exp_kernel(vnegq_f32(vmulq_f32(z, z)));
+    const float32x4_t q = vmulq_f32(vmulq_f32(t, polynomial<4>(kErfCoefficients, t)), e);
+    const float32x4_t tail = vmulq_f32(v, q);
+    store_some(x + i, n - i, vbslq_f32(vcltq_f32(v, vdupq_n_f32(0)), tail, vsubq_f32(v, tail)));
+  }
+}
+
+inline float32x4_t tanh_kernel(float32x4_t v) {
+  const float32x4_t one = vdupq_n_f32(1), square = vmulq_f32(v, v);
+  const float32x4_t small = vfmaq_f32(v, vmulq_f32(v, square), polynomial<4>(kTanhCoefficients, square));
+  const float32x4_t e = exp_kernel(vmulq_n_f32(v, -2.0f));
+  const float32x4_t large = vdivq_f32(vsubq_f32(one, e), vaddq_f32(one, e));
+  return vbslq_f32(vcleq_f32(v, vdupq_n_f32(kTanhSmall)), small, large);
+}
+
+void soft_cap(float* x, int64_t n, float factor, float cap) {
+  const uint32x4_t sign = vdupq_n_u32(0x80000000u);
+  for (int64_t i = 0; i < n; i += 4) {
+    const float32x4_t y = vmulq_n_f32(load_some(x + i, n - i), factor);
+    const float32x4_t capped = vmulq_n_f32(tanh_kernel(vabsq_f32(y)), cap);
+    store_some(x + i, n - i, vbslq_f32(sign, y, capped));
   }
 }
 
@@ -398,7 +462,11 @@ const KernelTable kTable = {.isa = "neondot",
                             .decode_panel = decode_panel,
                             .quantize_row = quantize_row,
                             .rms_norm = rms_norm,
+                            .layer_norm = layer_norm,
                             .silu_mul = silu_mul,
+                            .gelu_tanh = gelu_tanh,
+                            .gelu_erf = gelu_erf,
+                            .soft_cap = soft_cap,
                             .softmax = softmax,
                             .rope = rope};
 

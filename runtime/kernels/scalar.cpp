@@ -171,6 +171,18 @@ void rms_norm(const float* x, const float* gain, int64_t n, float epsilon, float
   for (int64_t i = 0; i < n; ++i) out[i] = (x[i] * r) * gain[i];
 }
 
+void layer_norm(const float* x, const float* gain, const float* bias, int64_t n, float epsilon, float* out) {
+  float lanes[16] = {}, squares[16] = {};
+  for (int64_t i = 0; i < n; ++i) lanes[i % 16] += x[i];
+  const float mean = sum_lanes(lanes) / static_cast<float>(n);
+  for (int64_t i = 0; i < n; ++i) {
+    out[i] = x[i] - mean;
+    squares[i % 16] = __builtin_fmaf(out[i], out[i], squares[i % 16]);
+  }
+  const float r = 1.0f / __builtin_sqrtf(sum_lanes(squares) / static_cast<float>(n) + epsilon);
+  for (int64_t i = 0; i < n; ++i) out[i] = __builtin_fmaf(out[i] * r, gain[i], bias[i]);
+}
+
 float exp_kernel(float x) {
   x = x < kExpLow ? kExpLow : x > kExpHigh ? kExpHigh : x;
   const float k = __builtin_rintf(x * kExpLog2e);
@@ -185,6 +197,42 @@ float exp_kernel(float x) {
 
 void silu_mul(const float* gate, const float* up, int64_t n, float* out) {
   for (int64_t i = 0; i < n; ++i) out[i] = gate[i] / (1.0f + exp_kernel(-gate[i])) * up[i];
+}
+
+void gelu_tanh(float* x, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) {
+    const float power = x[i] * __builtin_fmaf(x[i] * x[i], kGeluCubic, kGeluLinear);
+    x[i] = x[i] / (1.0f + exp_kernel(power));
+  }
+}
+
+void gelu_erf(float* x, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) {
+    const float z = __builtin_fabsf(x[i]) * kSqrtHalf;
+    const float t = 1.0f / __builtin_fmaf(z, kErfScale, 1.0f);
+    float p = kErfCoefficients[4];
+    for (int k = 3; k >= 0; --k) p = __builtin_fmaf(p, t, kErfCoefficients[k]);
+    const float tail = x[i] * ((t * p) * exp_kernel(-(z * z)));
+    x[i] = x[i] < 0 ? tail : x[i] - tail;
+  }
+}
+
+float tanh_kernel(float v) {
+  if (v <= kTanhSmall) {
+    const float square = v * v;
+    float p = kTanhCoefficients[4];
+    for (int k = 3; k >= 0; --k) p = __builtin_fmaf(p, square, kTanhCoefficients[k]);
+    return __builtin_fmaf(v * square, p, v);
+  }
+  const float e = exp_kernel(v * -2.0f);
+  return (1.0f - e) / (1.0f + e);
+}
+
+void soft_cap(float* x, int64_t n, float factor, float cap) {
+  for (int64_t i = 0; i < n; ++i) {
+    const float y = x[i] * factor;
+    x[i] = __builtin_copysignf(cap * tanh_kernel(__builtin_fabsf(y)), y);
+  }
 }
 
 void softmax(float* x, int64_t n, float scale) {
@@ -217,7 +265,11 @@ const KernelTable kTable = {.isa = "scalar",
                             .decode_panel = decode_panel,
                             .quantize_row = quantize_row,
                             .rms_norm = rms_norm,
+                            .layer_norm = layer_norm,
                             .silu_mul = silu_mul,
+                            .gelu_tanh = gelu_tanh,
+                            .gelu_erf = gelu_erf,
+                            .soft_cap = soft_cap,
                             .softmax = softmax,
                             .rope = rope};
 

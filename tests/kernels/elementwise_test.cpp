@@ -179,6 +179,102 @@ TEST(SiluMul, IsWithinItsRoundingBoundAndEqualOnEveryIsa) {
   }
 }
 
+TEST(LayerNorm, IsWithinItsRoundingBoundAndEqualOnEveryIsa) {
+  Random random(7);
+  for (const int64_t n : kLengths) {
+    auto x = random_floats(n, random);
+    for (float& value : x) value += 3;
+    const auto gain = random_floats(n, random), bias = random_floats(n, random);
+    std::vector<float> expected(x.size());
+    choose_kernels("scalar").layer_norm(x.data(), gain.data(), bias.data(), n, 1e-5f, expected.data());
+    double mean = 0, squares = 0, largest = 0;
+    for (const float value : x)
+      mean += double(value) / double(n), largest = std::max(largest, std::abs(double(value)));
+    for (const float value : x) squares += (double(value) - mean) * (double(value) - mean);
+    const double r = 1 / std::sqrt(squares / double(n) + double(1e-5f));
+    // The mean is off by at most (n / 16 + 5) units of the largest value, which is then off in every
+    // difference; the rest is as in RmsNorm, and one more rounding for the bias.
+    const double mean_error = kUnit * (double(n) / 16 + 6) * largest;
+    for (size_t i = 0; i < x.size(); ++i) {
+      const double d = double(x[i]) - mean, exact = d * r * double(gain[i]) + double(bias[i]);
+      const double bound =
+          (2 * mean_error * r + kUnit * (double(n) / 32 + 12) * std::abs(d) * r) * std::abs(double(gain[i])) +
+          2 * kUnit * std::abs(double(bias[i]));
+      // A norm of one value divides by the root of epsilon: r is then large, and so is the bound.
+      EXPECT_LE(std::abs(double(expected[i]) - exact), bound * (1 + 2 * mean_error * r));
+    }
+    for (const KernelTable* table : runnable_kernels()) {
+      auto in_place = x;
+      table->layer_norm(in_place.data(), gain.data(), bias.data(), n, 1e-5f, in_place.data());
+      expect_same_bits(in_place, expected, table->isa);
+    }
+  }
+}
+
+// Values over the whole range, and those where the kernels branch or saturate.
+std::vector<float> wide_values(int64_t n, Random& random) {
+  auto x = random_floats(n, random);
+  for (float& value : x) value *= 4;
+  const float special[] = {0.0f, -0.0f, 1e-30f, -1e-30f, 0.625f, -0.625f, 60.0f, -60.0f, 1e20f, -1e20f};
+  for (size_t i = 0; i < std::size(special) && i < x.size(); ++i) x[x.size() - 1 - i] = special[i];
+  return x;
+}
+
+TEST(Gelu, IsWithinItsRoundingBoundAndEqualOnEveryIsa) {
+  Random random(8);
+  for (const int64_t n : kLengths) {
+    const auto x = wide_values(n, random);
+    auto by_tanh = x, by_erf = x;
+    choose_kernels("scalar").gelu_tanh(by_tanh.data(), n);
+    choose_kernels("scalar").gelu_erf(by_erf.data(), n);
+    for (size_t i = 0; i < x.size(); ++i) {
+      const double v = x[i], u = std::sqrt(2 / 3.14159265358979324) * (v + 0.044715 * v * v * v);
+      // Of x: the exponent 2u, at most 87 where it matters, has four roundings that the exponential makes
+      // relative ones; its 4 units, sum and quotient.
+      EXPECT_LE(std::abs(double(by_tanh[i]) - 0.5 * v * (1 + std::tanh(u))),
+                kUnit * std::abs(v) * (4 * std::min(std::abs(2 * u), 2.0) + 8) + 0x1p-110)
+          << v;
+      // 7.1.26's own 1.5e-7 of erf, which is halved, and as many roundings.
+      EXPECT_LE(std::abs(double(by_erf[i]) - v * 0.5 * std::erfc(-v * std::sqrt(0.5))),
+                std::abs(v) * (0.75e-7 + 8 * kUnit) + 0x1p-110)
+          << v;
+    }
+    for (const KernelTable* table : runnable_kernels()) {
+      auto tanh = x, erf = x;
+      table->gelu_tanh(tanh.data(), n);
+      table->gelu_erf(erf.data(), n);
+      expect_same_bits(tanh, by_tanh, table->isa);
+      expect_same_bits(erf, by_erf, table->isa);
+    }
+  }
+  // Control: the two differ by more than either bound where they differ most.
+  float a = 2.2f, b = 2.2f;
+  choose_kernels("scalar").gelu_tanh(&a, 1);
+  choose_kernels("scalar").gelu_erf(&b, 1);
+  EXPECT_GT(std::abs(a - b), 1e-4f);
+}
+
+TEST(SoftCap, IsWithinItsRoundingBoundAndEqualOnEveryIsa) {
+  Random random(9);
+  for (const int64_t n : kLengths) {
+    const auto x = wide_values(n, random);
+    auto expected = x;
+    choose_kernels("scalar").soft_cap(expected.data(), n, 0.3f, 5.0f);
+    for (size_t i = 0; i < x.size(); ++i) {
+      const double exact = 5 * std::tanh(double(x[i]) * double(0.3f));
+      // The polynomial and its argument: 5 units. Above 0.625 the exponential is below 0.29: 8 units of it,
+      // difference, sum, quotient, product.
+      EXPECT_LE(std::abs(double(expected[i]) - exact), 10 * kUnit * std::abs(exact)) << x[i];
+      EXPECT_EQ(std::signbit(expected[i]), std::signbit(x[i]));
+    }
+    for (const KernelTable* table : runnable_kernels()) {
+      auto y = x;
+      table->soft_cap(y.data(), n, 0.3f, 5.0f);
+      expect_same_bits(y, expected, table->isa);
+    }
+  }
+}
+
 TEST(Rope, KeepsThePairsLengthAndIsEqualOnEveryIsa) {
   Random random(6);
   for (const int64_t half : kLengths) {

@@ -44,7 +44,7 @@ class CodedToy {
     const Tensor& matrix = toy_.tensors.at(site);
     QuantizedTensor q = random_codes(scheme, matrix.rows(), matrix.cols(), codes.size() + 1);
     for (uint8_t& zero : q.zeros) zero = std::max<uint8_t>(zero, 1);  // version 1 has no place for 0
-    stored_.erase(checkpoint_name(site, Naming::hf));
+    stored_.erase(checkpoint_name(site, Naming::hf, "llama"));
     for (LayerTensor& part : write(q))
       stored_.insert_or_assign(part_name(site, part.part), std::move(part.tensor));
     codes.insert_or_assign(site, std::move(q));
@@ -97,7 +97,7 @@ class CodedToy {
 
  private:
   static std::string part_name(const std::string& site, const std::string& part) {
-    std::string name = checkpoint_name(site, Naming::hf);
+    std::string name = checkpoint_name(site, Naming::hf, "llama");
     return name.substr(0, name.size() - std::string("weight").size()) + part;
   }
 

@@ -44,7 +44,7 @@ TEST(HfConfig, LlamaTakesTheDefaultsOfTransformers) {
   EXPECT_EQ(config.context, 256);
   ASSERT_EQ(config.layers.size(), 3u);
   EXPECT_THAT(config.layers, Each(LayerShape{.heads = 4, .kv_heads = 4, .head_dim = 16, .ffn = 96}));
-  EXPECT_EQ(config.rms_epsilon, 1e-6);
+  EXPECT_EQ(config.norm_epsilon, 1e-6);
   EXPECT_EQ(config.rope_theta, 10000);
   EXPECT_TRUE(config.rope_divisors.empty());
   EXPECT_FALSE(config.tied_head || config.qkv_bias || config.o_bias || config.mlp_bias || config.qk_norm);
@@ -56,7 +56,7 @@ TEST(HfConfig, ReadsWhatSmolLm2AndLlama3Say) {
     "rope_parameters": {"rope_theta": 100000.0, "rope_type": "default"})");
   EXPECT_EQ(config.layers[2].kv_heads, 2);
   EXPECT_EQ(config.layers[2].head_dim, 32);
-  EXPECT_EQ(config.rms_epsilon, 1e-5);
+  EXPECT_EQ(config.norm_epsilon, 1e-5);
   EXPECT_EQ(config.rope_theta, 100000);
   EXPECT_TRUE(config.tied_head && config.qkv_bias && config.o_bias && config.mlp_bias);
 }
@@ -129,11 +129,41 @@ TEST(HfConfig, Llama3ScalingAgreesWithTransformers) {
 
 TEST(HfConfig, RefusesWhatWouldChangeResults) {
   EXPECT_THAT(llama_error(R"("rope_scaling": {"rope_type": "yarn", "factor": 4.0})"),
-              AllOf(HasSubstr("\"yarn\""), HasSubstr("linear or llama3")));
+              AllOf(HasSubstr("\"yarn\""), HasSubstr("llama3 or longrope")));
   EXPECT_THAT(llama_error(R"("hidden_act": "gelu")"), AllOf(HasSubstr("gelu"), HasSubstr("silu")));
   EXPECT_THAT(llama_error(R"("partial_rotary_factor": 0.5)"), HasSubstr("partial_rotary_factor is 0.5"));
   EXPECT_THAT(llama_error(R"("rope_parameters": {"full_attention": {"rope_theta": 1e4}})"),
               HasSubstr("one set of parameters"));
+}
+
+TEST(HfConfig, OptionsOfOtherFamiliesThatWouldChangeResultsAreRefusedByName) {
+  const auto refusal = [](const char* architecture, const std::string& more) {
+    return error_of([&] { parse_hf_config(config_text(architecture, more)); });
+  };
+  EXPECT_THAT(refusal("Gemma3ForCausalLM", R"("use_bidirectional_attention": true)"),
+              HasSubstr("use_bidirectional_attention is true"));
+  EXPECT_THAT(refusal("Gemma2ForCausalLM", R"("hidden_activation": "gelu")"),
+              AllOf(HasSubstr("hidden_activation"), HasSubstr("gelu_pytorch_tanh")));
+  EXPECT_THAT(refusal("StableLmForCausalLM", R"("num_key_value_heads": 4, "qk_layernorm": true)"),
+              HasSubstr("qk_layernorm is true"));
+  EXPECT_THAT(refusal("GPTNeoXForCausalLM", R"("hidden_act": "relu")"), HasSubstr("hidden_act is \"relu\""));
+  EXPECT_THAT(refusal("GPTNeoXForCausalLM", R"("rotary_pct": 1.5)"), HasSubstr("rotary_pct is 1.5"));
+  EXPECT_THAT(refusal("Phi3ForCausalLM", R"("rope_scaling": {"type": "longrope", "short_factor": [1, 2]})"),
+              HasSubstr("long_factor is missing"));
+  EXPECT_THAT(refusal("Phi3ForCausalLM",
+                      R"("rope_scaling": {"type": "longrope", "short_factor": [1], "long_factor": [1]})"),
+              HasSubstr("1 rope divisors for head_dim 16; expected 8"));
+  const auto gpt2 = [](const std::string& more) {
+    return error_of([&] {
+      parse_hf_config(
+          R"({"model_type": "gpt2", "n_embd": 64, "vocab_size": 100, "n_layer": 2, "n_head": 4, )" + more +
+          "}");
+    });
+  };
+  EXPECT_THAT(gpt2(R"("scale_attn_by_inverse_layer_idx": true)"),
+              HasSubstr("scale_attn_by_inverse_layer_idx is true"));
+  EXPECT_THAT(gpt2(R"("add_cross_attention": true)"), HasSubstr("add_cross_attention is true"));
+  EXPECT_THAT(gpt2(R"("activation_function": "silu")"), HasSubstr("activation_function is \"silu\""));
 }
 
 TEST(HfConfig, AnUnknownArchitectureListsTheKnown) {
@@ -171,7 +201,7 @@ ModelConfig uneven_config() {
       llama(R"("num_key_value_heads": 2, "rope_scaling": {"type": "linear", "factor": 3.3})");
   config.name = "a \"name\" \xc3\xa9";
   config.layers[1] = {.heads = 2, .kv_heads = 1, .head_dim = 16, .ffn = 80, .window = 32};
-  config.rms_epsilon = 9.999999747378752e-06;
+  config.norm_epsilon = 9.999999747378752e-06;
   config.rope_theta = 1e6 / 3;
   config.tied_head = config.o_bias = config.qk_norm = true;
   return config;
@@ -183,6 +213,52 @@ TEST(ConfigJson, RoundTripIsExact) {
   ModelConfig other = config;
   other.rope_theta = std::nextafter(other.rope_theta, 2e6);
   EXPECT_NE(config_from_json(config_to_json(other)), config);
+}
+
+// What packed files of version 1 hold, and what Llama's still hold.
+TEST(ConfigJson, AbsentFieldsHaveTheirValueInLlama) {
+  const std::string text =
+      R"({"context":64,"family":"llama","hidden":32,"layers":[{"ffn":64,"head_dim":8,"heads":4,"kv_heads":2,)"
+      R"("window":0}],"mlp_bias":false,"name":"","o_bias":false,"qk_norm":false,"qkv_bias":false,)"
+      R"("rms_epsilon":1e-05,"rope_divisors":[],"rope_theta":10000.0,"tied_head":true,"vocab":40})";
+  const ModelConfig config = config_from_json(text);
+  EXPECT_EQ(config.norm, NormKind::rms);
+  EXPECT_TRUE(config.pre_norm && config.gated_mlp && !config.post_norm);
+  EXPECT_EQ(config_to_json(config), text);
+}
+
+TEST(ConfigJson, EveryPieceOfAFamilySurvives) {
+  ModelConfig config = uneven_config();
+  config.norm = NormKind::layer;
+  config.post_norm = config.joint_qk_norm = true;
+  config.gated_mlp = false;
+  config.residual = Residual::parallel_shared;
+  config.nonlinearity = Nonlinearity::gelu_erf;
+  config.rotary_dims = 8;
+  config.rope_divisors = {1, 2, 3, 4};
+  config.long_rope_divisors = {5, 6, 7, 8};
+  config.original_context = 32;
+  config.rope_scale = 1.1;
+  config.local_rope_theta = 123;
+  config.embedding_scale = 2;
+  config.residual_scale = 0.3;
+  config.logit_divisor = 4;
+  config.attention_scale = 0.7;
+  config.attention_soft_cap = 50;
+  config.logit_soft_cap = 30;
+  EXPECT_EQ(config_from_json(config_to_json(config)), config);
+  config.pre_norm = false;
+  config.residual = Residual::sequential;
+  config.learned_positions = true;
+  EXPECT_EQ(config_from_json(config_to_json(config)), config);
+}
+
+TEST(ConfigJson, WhatThisBuildDoesNotKnowIsRefused) {
+  const std::string text = config_to_json(uneven_config());
+  EXPECT_THAT(error_of([&] { config_from_json("{\"mixture\":8," + text.substr(1)); }),
+              HasSubstr("\"mixture\""));
+  EXPECT_THAT(error_of([&] { config_from_json("{\"norm\":\"group\"," + text.substr(1)); }),
+              AllOf(HasSubstr("\"group\""), HasSubstr("rms, layer")));
 }
 
 TEST(ConfigJson, DamageIsAnError) {
@@ -216,6 +292,24 @@ TEST(ModelConfig, ValidateRefusesContradictions) {
   EXPECT_THAT(refusal([](ModelConfig& c) { c.rope_divisors[0] = std::numeric_limits<float>::quiet_NaN(); }),
               HasSubstr("divisor"));
   EXPECT_THAT(refusal([](ModelConfig& c) { c.rope_theta = std::nan(""); }), HasSubstr("theta"));
+  EXPECT_THAT(refusal([](ModelConfig& c) { c.local_rope_theta = std::nan(""); }), HasSubstr("theta"));
+  EXPECT_THAT(refusal([](ModelConfig& c) { c.rotary_dims = 7; }), HasSubstr("7 rotary dimensions"));
+  EXPECT_THAT(refusal([](ModelConfig& c) { c.rotary_dims = 18; }), HasSubstr("up to head_dim 16"));
+  EXPECT_THAT(refusal([](ModelConfig& c) { c.long_rope_divisors = c.rope_divisors; }),
+              HasSubstr("original context length is 0"));
+  EXPECT_THAT(refusal([](ModelConfig& c) { c.residual_scale = std::nan(""); }), HasSubstr("residual scale"));
+  EXPECT_THAT(refusal([](ModelConfig& c) { c.logit_soft_cap = -1; }), HasSubstr("soft cap of logits is -1"));
+  EXPECT_THAT(refusal([](ModelConfig& c) { c.gated_mlp = false; }), HasSubstr("without a gate"));
+  EXPECT_THAT(refusal([](ModelConfig& c) {
+                c.qk_norm = false;
+                c.joint_qk_norm = true;
+              }),
+              HasSubstr("qk_norm"));
+  EXPECT_THAT(refusal([](ModelConfig& c) {
+                c.pre_norm = false;
+                c.residual = Residual::parallel;
+              }),
+              HasSubstr("without a norm"));
   EXPECT_NO_THROW(validate(uneven_config()));
 }
 

@@ -30,7 +30,7 @@ ModelConfig exportable_config(const std::string& family) {
   config.tied_head = family != "llama";
   config.qkv_bias = true;
   config.o_bias = config.mlp_bias = family == "llama";
-  config.rms_epsilon = 1e-5f;
+  config.norm_epsilon = 1e-5f;
   return config;
 }
 

@@ -79,7 +79,7 @@ TEST(GgufCheckpoint, EqualsTheFolderInEveryFamily) {
     const auto gguf =
         open_checkpoint(write_gguf(folder.file("toy.gguf"), gguf_metadata(toy.config), gguf_tensors(toy)));
     ModelConfig expected = hf->config();
-    expected.rms_epsilon = 1e-5f;  // GGUF keeps it as a float
+    expected.norm_epsilon = 1e-5f;  // GGUF keeps it as a float
     EXPECT_EQ(gguf->config(), expected);
     expect_loads(*hf, toy);
     expect_loads(*gguf, toy);

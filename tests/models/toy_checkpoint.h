@@ -32,7 +32,7 @@ inline ModelConfig toy_config(const std::string& family = "llama") {
   config.vocab = 40;
   config.context = 64;
   config.layers.assign(2, {.heads = 4, .kv_heads = 2, .head_dim = 8, .ffn = 64});
-  config.rms_epsilon = 1e-5;
+  config.norm_epsilon = 1e-5;
   config.tied_head = true;
   config.qkv_bias = family == "qwen2";
   config.qk_norm = family == "qwen3";
@@ -90,7 +90,7 @@ inline void write_safetensors(const std::string& path, const StoredTensors& tens
 inline StoredTensors hf_tensors(const ToyModel& toy, DType dtype) {
   StoredTensors stored;
   for (const auto& [name, tensor] : toy.tensors)
-    stored.emplace(checkpoint_name(name, Naming::hf), from_f32(tensor, dtype));
+    stored.emplace(checkpoint_name(name, Naming::hf, toy.config.family), from_f32(tensor, dtype));
   return stored;
 }
 
@@ -122,7 +122,7 @@ inline StoredTensors gguf_tensors(const ToyModel& toy) {
   StoredTensors stored;
   for (const auto& [name, tensor] : toy.tensors) {
     const bool rotary = name.find("attn.q_proj") != name.npos || name.find("attn.k_proj") != name.npos;
-    stored.emplace(checkpoint_name(name, Naming::gguf),
+    stored.emplace(checkpoint_name(name, Naming::gguf, toy.config.family),
                    toy.config.family == "llama" && rotary
                        ? interleave_rows(tensor, toy.config.layers[0].head_dim)
                        : tensor);
@@ -147,7 +147,7 @@ inline Metadata gguf_metadata(const ModelConfig& config) {
           {prefix + "attention.value_length", uint32_t(layer.head_dim)},
           {prefix + "rope.dimension_count", uint32_t(layer.head_dim)},
           {prefix + "rope.freq_base", float(config.rope_theta)},
-          {prefix + "attention.layer_norm_rms_epsilon", float(config.rms_epsilon)}};
+          {prefix + "attention.layer_norm_rms_epsilon", float(config.norm_epsilon)}};
 }
 
 inline std::string write_gguf(const std::string& path, const Metadata& metadata,

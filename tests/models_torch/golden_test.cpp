@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <memory>
 
 #include "core/parallel.h"
@@ -34,7 +35,7 @@ class Misread final : public Checkpoint {
 
 double difference(const Checkpoint& checkpoint, const GoldenLogits& golden) {
   const auto model = open_torch_model(checkpoint);
-  const auto session = model->start({});
+  const auto session = model->start({.max_tokens = std::ssize(golden.tokens)});
   return relative_difference(session->feed(golden.tokens, Logits::all), golden.logits.matrix());
 }
 
@@ -56,7 +57,7 @@ TEST_P(Golden, LogitsAreThoseOfTransformers) {
 TEST_P(Golden, FeedingInPiecesGivesTheSameLogits) {
   const GoldenLogits golden = read_golden(GetParam());
   const auto model = open_torch_model(*open_checkpoint(golden.folder));
-  const auto session = model->start({});
+  const auto session = model->start({.max_tokens = std::ssize(golden.tokens)});
   const std::span<const TokenId> tokens = golden.tokens;
   session->feed(tokens.first(3), Logits::none);
   session->feed(tokens.subspan(5, 9), Logits::last);  // a wrong turn, taken back
@@ -95,6 +96,8 @@ TEST_P(Golden, TheWalkEndsInTheSameLogits) {
     for (int64_t v = 0; v < head.rows; ++v) {
       double sum = 0;
       for (int64_t c = 0; c < head.cols; ++c) sum += double(state.input.matrix()(t, c)) * double(head(v, c));
+      sum /= model->config().logit_divisor;
+      if (const double cap = model->config().logit_soft_cap; cap != 0) sum = cap * std::tanh(sum / cap);
       logits.matrix()(t, v) = float(sum);
     }
   EXPECT_LE(relative_difference(logits.matrix(), golden.logits.matrix()), kLogitTolerance);
@@ -109,7 +112,7 @@ INSTANTIATE_TEST_SUITE_P(, Golden, testing::ValuesIn(golden_variants()), [](cons
 TEST(GoldenControl, IgnoringAFeatureOfAVariantIsSeen) {
   const auto no_change = [](ModelConfig&) {};
   EXPECT_LE(difference_when("llama", no_change), kLogitTolerance);
-  EXPECT_GT(difference_when("llama", [](ModelConfig& c) { c.rms_epsilon = 1e-3; }), kLogitTolerance);
+  EXPECT_GT(difference_when("llama", [](ModelConfig& c) { c.norm_epsilon = 1e-3; }), kLogitTolerance);
   EXPECT_GT(difference_when("llama-rope-llama3", [](ModelConfig& c) { c.rope_divisors.clear(); }),
             kLogitTolerance);
   EXPECT_GT(difference_when("llama-untied-linear", [](ModelConfig& c) { c.rope_divisors.clear(); }),
@@ -125,6 +128,43 @@ TEST(GoldenControl, IgnoringAFeatureOfAVariantIsSeen) {
             kLogitTolerance);
   EXPECT_GT(difference_when("qwen2", [](ModelConfig& c) { c.qkv_bias = false; }), kLogitTolerance);
   EXPECT_GT(difference_when("qwen3", [](ModelConfig& c) { c.qk_norm = false; }), kLogitTolerance);
+}
+
+// One feature of each family, left out or changed by as little as a file could say.
+TEST(GoldenControl, IgnoringAPieceOfAFamilyIsSeen) {
+  struct Control {
+    const char* variant;
+    void (*misread)(ModelConfig&);
+  };
+  const Control controls[] = {
+      {"gemma2", [](ModelConfig& c) { c.attention_soft_cap = 0; }},
+      {"gemma2", [](ModelConfig& c) { c.logit_soft_cap = 0; }},
+      {"gemma2", [](ModelConfig& c) { c.attention_scale = 0; }},
+      {"gemma2", [](ModelConfig& c) { c.layers[0].window = 0; }},
+      {"gemma2", [](ModelConfig& c) { c.nonlinearity = Nonlinearity::gelu_erf; }},
+      {"gemma2", [](ModelConfig& c) { c.embedding_scale = 1; }},
+      {"gemma3", [](ModelConfig& c) { c.local_rope_theta = 0; }},
+      {"gemma3", [](ModelConfig& c) { c.rope_divisors.clear(); }},
+      {"phi3-long", [](ModelConfig& c) { c.long_rope_divisors = c.rope_divisors; }},
+      {"phi3-long", [](ModelConfig& c) { c.rope_scale = 1; }},
+      {"phi4-mini-short", [](ModelConfig& c) { c.original_context = 20; }},
+      {"phi4-mini-short", [](ModelConfig& c) { c.layers[1].window = 0; }},
+      {"olmo2", [](ModelConfig& c) { c.qk_norm = c.joint_qk_norm = false; }},
+      {"granite", [](ModelConfig& c) { c.embedding_scale = 1; }},
+      {"granite", [](ModelConfig& c) { c.residual_scale = 1; }},
+      {"granite", [](ModelConfig& c) { c.attention_scale = 0; }},
+      {"granite", [](ModelConfig& c) { c.logit_divisor = 1; }},
+      {"stablelm", [](ModelConfig& c) { c.rotary_dims = 0; }},
+      {"stablelm-parallel", [](ModelConfig& c) { c.rotary_dims = 4; }},
+      {"gpt-neox", [](ModelConfig& c) { c.residual = Residual::sequential; }},
+      {"gpt-neox", [](ModelConfig& c) { c.residual = Residual::parallel_shared; }},
+      {"gpt-neox", [](ModelConfig& c) { c.nonlinearity = Nonlinearity::gelu_tanh; }},
+      {"gpt2", [](ModelConfig& c) { c.nonlinearity = Nonlinearity::gelu_erf; }},
+      {"gpt2", [](ModelConfig& c) { c.learned_positions = false; }},
+  };
+  for (const Control& control : controls)
+    EXPECT_GT(difference_when(control.variant, control.misread), kLogitTolerance)
+        << control.variant << " " << &control - controls;
 }
 
 }  // namespace

@@ -55,14 +55,14 @@ TEST(FloatRuntime, AgreesWithThePlainForwardOnEveryVariant) {
   }
 }
 
-// The whole family as transformers computes it, read from checkpoints on disk.
+// Every family as transformers computes it, read from checkpoints on disk.
 TEST(FloatRuntime, AgreesWithTransformersOnEveryGoldenModel) {
   for (const std::string& variant : golden_variants()) {
     const GoldenLogits golden = read_golden(variant);
     const auto checkpoint = open_checkpoint(golden.folder);
     for (const KernelTable* table : runnable_kernels()) {
       const auto model = open_float_runtime(*checkpoint, {.threads = 2, .isa = table->isa});
-      const auto session = model->start({});
+      const auto session = model->start({.max_tokens = std::ssize(golden.tokens)});
       EXPECT_LT(relative_difference(session->feed(golden.tokens, Logits::all), golden.logits.matrix()),
                 kFloatError)
           << variant << " on " << table->isa;

@@ -25,8 +25,24 @@ struct GoldenLogits {
 };
 
 inline const std::vector<std::string>& golden_variants() {
-  static const std::vector<std::string> names = {
-      "llama", "llama-rope-llama3", "llama-untied-linear", "mistral-window", "qwen2", "qwen3"};
+  static const std::vector<std::string> names = {"llama",
+                                                 "llama-rope-llama3",
+                                                 "llama-untied-linear",
+                                                 "mistral-window",
+                                                 "qwen2",
+                                                 "qwen3",
+                                                 "gemma2",
+                                                 "gemma3",
+                                                 "phi3-long",
+                                                 "phi4-mini-short",
+                                                 "phi4",
+                                                 "olmo2",
+                                                 "granite",
+                                                 "stablelm",
+                                                 "stablelm-parallel",
+                                                 "gpt-neox",
+                                                 "gpt2",
+                                                 "gpt-neox-sequential"};
   return names;
 }
 

@@ -64,7 +64,7 @@ class ReferenceForward {
   void norm(double* x, const Tensor& gain) const {
     double squares = 0;
     for (int64_t i = 0; i < gain.size(); ++i) squares += x[i] * x[i];
-    const double r = 1 / std::sqrt(squares / double(gain.size()) + config_.rms_epsilon);
+    const double r = 1 / std::sqrt(squares / double(gain.size()) + config_.norm_epsilon);
     for (int64_t i = 0; i < gain.size(); ++i) x[i] *= r * gain.f32()[i];
   }
 

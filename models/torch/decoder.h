@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The mathematics of a Llama-like decoder block, written once and differentiable: both the walk that
+// The mathematics of a decoder block (models/config.h), written once and differentiable: both the walk that
 // calibration takes and the language model are made of these functions.
-//   x = x + o(attend(rotate(q(n)), rotate(k(n)), v(n)))      n = rms_norm(x)
-//   x = x + down(silu(gate(n)) * up(n))                       n = rms_norm(x)
 // While autograd is off, work is cut into slices of fixed size that run on up to thread_count() threads with
 // one BLAS thread each.
 #pragma once
@@ -10,9 +8,13 @@
 #include <ATen/ATen.h>
 
 #include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
 
 #include "models/block.h"
 #include "models/config.h"
+#include "models/token.h"
 #include "models/torch/attention.h"
 
 namespace edgeq {
@@ -22,16 +24,22 @@ struct Linear {
   at::Tensor weight, bias;
 };
 
+// gain [n] or undefined: x stays as it is. bias [n] or undefined (NormKind::rms).
+struct Norm {
+  at::Tensor gain, bias;
+};
+
 struct LayerWeights {
-  Linear q, k, v, o, gate, up, down;
-  at::Tensor attn_norm, mlp_norm;
-  at::Tensor q_norm, k_norm;  // [head_dim] or undefined
+  Linear q, k, v, o, gate, up, down;  // gate: undefined where there is none
+  Norm attn_norm, attn_post_norm, mlp_norm, mlp_post_norm;
+  Norm q_norm, k_norm;
 };
 
 // Keys (rotated) and values of the tokens so far: [kv_heads, capacity, head_dim], `length` of them in use.
 struct KeyValues {
   at::Tensor keys, values;
   int64_t length = 0;
+  int64_t room = 0;  // tokens that the sequence may grow to (rope_of)
 };
 
 // f32 elements of `tensor` without a copy: it must outlive the result. Undefined for an empty tensor.
@@ -44,28 +52,39 @@ at::Tensor linear(const at::Tensor& x, const Linear& layer);
 // x / sqrt(mean(x^2) + epsilon) * gain over the last dimension.
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& gain, double epsilon);
 
-class Llama {
+class Decoder {
  public:
-  explicit Llama(const ModelConfig& config);
+  explicit Decoder(const ModelConfig& config);
   const ModelConfig& config() const { return config_; }
+
+  // Embedded tokens [tokens, hidden]; the first stands at position `first`.
+  at::Tensor embed(const Ends& ends, std::span<const TokenId> tokens, int64_t first) const;
 
   // What the sites of each stage read, [tokens, in].
   at::Tensor qkv_input(const LayerWeights& layer, const at::Tensor& hidden) const;
   // `past`: the tokens before these, to which these are appended; nullptr for a whole sequence in one call.
   at::Tensor o_input(const LayerWeights& layer, const LayerShape& shape, const at::Tensor& qkv_input,
                      KeyValues* past) const;
-  at::Tensor gate_up_input(const LayerWeights& layer, const at::Tensor& hidden) const;
-  at::Tensor down_input(const LayerWeights& layer, const at::Tensor& gate_up_input) const;
+  at::Tensor up_input(const LayerWeights& layer, const at::Tensor& hidden) const;
+  at::Tensor down_input(const LayerWeights& layer, const at::Tensor& up_input) const;
+
+  // What attention and feed-forward add to the residual stream.
+  at::Tensor attention_update(const LayerWeights& layer, const at::Tensor& o_input) const;
+  at::Tensor mlp_update(const LayerWeights& layer, const at::Tensor& down_input) const;
 
   // One block over the residual stream [tokens, hidden].
   at::Tensor block(const LayerWeights& layer, const LayerShape& shape, const at::Tensor& hidden,
                    KeyValues* past) const;
-  // What the head reads. gain: the model's final norm.
-  at::Tensor head_input(const at::Tensor& gain, const at::Tensor& hidden) const;
+  // What the head reads.
+  at::Tensor head_input(const Ends& ends, const at::Tensor& hidden) const;
+  at::Tensor logits(const Ends& ends, const at::Tensor& head_input) const;
 
  private:
+  at::Tensor norm(const at::Tensor& x, const Norm& norm) const;
+  const Rotary& rotary(const LayerShape& shape, int64_t room) const;
+
   ModelConfig config_;
-  Rotary rotary_;
+  std::vector<std::unique_ptr<Rotary>> rotaries_;  // one for each Rope that the layers have
 };
 
 }  // namespace edgeq
