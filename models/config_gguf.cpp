@@ -218,10 +218,7 @@ void read_factors(ModelConfig& config, const Metadata& metadata) {
     config.logit_soft_cap = factor("final_logit_softcapping", 30);
   }
   if (config.family == "gemma3") config.logit_soft_cap = factor("final_logit_softcapping", 0);
-  // llama.cpp knows the models whose queries are scaled by hidden / heads by their number of layers.
-  const size_t largest = config.family == "gemma2" ? 46 : config.family == "gemma3" ? 62 : 0;
-  if (config.layers.size() == largest)
-    config.attention_scale = 1 / std::sqrt(double(config.hidden) / double(config.layers[0].heads));
+  if (config.attention_scale == 0) config.attention_scale = gguf_attention_scale(config);
 }
 
 void read_residual(ModelConfig& config, const Metadata& metadata) {

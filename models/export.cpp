@@ -73,11 +73,16 @@ QuantizedTensor split_groups(const QuantizedTensor& q, const QuantScheme& scheme
 
 // One tensor of the file, in the order of writing.
 struct Item {
-  std::string site;
+  std::string name;
+  std::vector<std::string> members;  // ours that lie in it, one behind the other
   Encoding encoding;
   Shape shape;
   int64_t rotary_head_dim = 0;  // not 0: rows are put in interleaved order
 };
+
+std::vector<std::byte> bytes_of(const Tensor& tensor) {
+  return {tensor.data(), tensor.data() + tensor.bytes()};
+}
 
 class GgufExport {
  public:
@@ -85,35 +90,40 @@ class GgufExport {
       : model_(model), config_(model.config()), writer_(path, existing) {}
 
   int64_t run() {
-    refuse_what_llama_cpp_lacks();
+    check_gguf_config(config_);
     list_weights();
     set_metadata();
     set_gguf_tokenizer(writer_, model_.tokenizer().data(), config_.vocab);
-    for (const Item& item : items_)
-      writer_.declare(checkpoint_name(item.site, Naming::gguf, config_.family), item.encoding, item.shape);
-    if (own_divisors())
-      writer_.declare("rope_freqs.weight", Encoding::f32, {int64_t(config_.rope_divisors.size())});
+    for (const Item& item : items_) writer_.declare(item.name, item.encoding, item.shape);
+    const auto tables = divisor_tables();
+    for (const auto& [name, divisors] : tables)
+      writer_.declare(name, Encoding::f32, {int64_t(divisors->size())});
     for (const Item& item : items_) {
       check_interrupt();
       write(item);
     }
-    if (own_divisors()) writer_.write(std::as_bytes(std::span(config_.rope_divisors)));
+    for (const auto& [name, divisors] : tables) writer_.write(std::as_bytes(std::span(*divisors)));
     return writer_.finish();
   }
 
  private:
-  bool linear_rope() const {
-    return !config_.rope_divisors.empty() &&
-           std::ranges::count(config_.rope_divisors, config_.rope_divisors[0]) ==
-               std::ssize(config_.rope_divisors);
+  // Rope divisors that are no metadata.
+  std::vector<std::pair<std::string, const std::vector<float>*>> divisor_tables() const {
+    if (!config_.long_rope_divisors.empty())
+      return {{"rope_factors_long.weight", &config_.long_rope_divisors},
+              {"rope_factors_short.weight", &config_.rope_divisors}};
+    if (gguf_own_divisors(config_)) return {{"rope_freqs.weight", &config_.rope_divisors}};
+    return {};
   }
-  bool own_divisors() const { return !config_.rope_divisors.empty() && !linear_rope(); }
-  bool llama() const { return config_.family == "llama"; }
+  // llama.cpp wants a head of these architectures, tied or not.
+  bool needs_head() const {
+    return config_.family == "olmo2" || config_.family == "stablelm" || config_.family == "gptneox";
+  }
 
-  void refuse_what_llama_cpp_lacks() const;
   void list_weights();
+  void add(const std::string& name, const Placement& place, Encoding encoding, const Shape& shape);
   void set_metadata();
-  void set_layers();
+  std::vector<std::byte> encode(const std::string& member, const Item& item) const;
   void write(const Item& item);
 
   const CodedModel& model_;
@@ -122,37 +132,40 @@ class GgufExport {
   std::vector<Item> items_;
 };
 
-void GgufExport::refuse_what_llama_cpp_lacks() const {
-  const auto refuse = [&](std::string_view what) {
-    throw Error(fmt::format("GGUF architecture {} has no {}", config_.family, what));
-  };
-  if (!llama() && config_.family != "qwen2" && config_.family != "qwen3")
-    throw Error(fmt::format("models of family {} are not written as GGUF", config_.family));
-  if (llama() && config_.qk_norm) refuse("q and k norms");
-  if (!llama() && (config_.o_bias || config_.mlp_bias)) refuse("biases on o_proj or in the MLP");
-  if (!llama() && own_divisors()) refuse("rope divisors of its own");
-  for (const LayerShape& layer : config_.layers)
-    if (layer.head_dim != config_.layers[0].head_dim) refuse("head size per layer");
+void GgufExport::add(const std::string& name, const Placement& place, Encoding encoding, const Shape& shape) {
+  const auto fused = std::ranges::find(items_, place.name, &Item::name);
+  if (fused == items_.end()) {
+    items_.push_back({.name = place.name,
+                      .members = {name},
+                      .encoding = encoding,
+                      .shape = place.stored_shape(shape),
+                      .rotary_head_dim = place.interleaved ? place.head_dim : 0});
+    return;
+  }
+  if (fused->encoding != encoding)
+    throw Error(fmt::format("{} is {} and {} is {}; in GGUF both are {}", fused->members[0],
+                            encoding_name(fused->encoding), name, encoding_name(encoding), place.name));
+  fused->members.push_back(name);
 }
 
 void GgufExport::list_weights() {
-  const int64_t head_dim = config_.layers[0].head_dim;
+  const auto place_of = [&](const std::string& name, int64_t rows) {
+    return placement(config_, name, rows, Naming::gguf);
+  };
   for (const SiteShape& site : all_sites(config_)) {
-    const bool rotary = site.name.ends_with("attn.q_proj") || site.name.ends_with("attn.k_proj");
-    items_.push_back({.site = site.name,
-                      .encoding = encoding_for(site.name, model_.form(site.name)),
-                      .shape = {site.rows, site.cols},
-                      .rotary_head_dim = llama() && rotary ? head_dim : 0});
-    if (!site.bias) continue;
-    Item bias = items_.back();
-    bias.site += ".bias";
-    bias.encoding = Encoding::f32;
-    bias.shape = {site.rows};
-    items_.push_back(std::move(bias));
+    const Encoding encoding = encoding_for(site.name, model_.form(site.name));
+    add(site.name, place_of(site.name, site.rows), encoding, {site.rows, site.cols});
+    if (site.name == "embedding" && config_.tied_head && needs_head())
+      add(site.name, place_of("head", site.rows), encoding, {site.rows, site.cols});
+    const std::string bias = site.name + ".bias";
+    if (site.bias) add(bias, place_of(bias, site.rows), Encoding::f32, {site.rows});
   }
-  for (const VectorShape& vector : all_vectors(config_))
-    if (!vector.name.ends_with(".bias"))
-      items_.push_back({.site = vector.name, .encoding = Encoding::f32, .shape = {vector.size}});
+  for (const VectorShape& vector : all_vectors(config_)) {
+    if (vector.name.ends_with("_proj.bias")) continue;  // of a site
+    Shape shape = {vector.size};
+    if (vector.cols != 0) shape = {vector.size / vector.cols, vector.cols};
+    add(vector.name, place_of(vector.name, shape[0]), Encoding::f32, shape);
+  }
 }
 
 void GgufExport::set_metadata() {
@@ -166,58 +179,25 @@ void GgufExport::set_metadata() {
   writer_.set("general.file_type", file_type(most->first));
   writer_.set("general.quantization_version", uint32_t(2));
   writer_.set("edgeq.provenance", model_.provenance_json());
-  set_layers();
+  set_gguf_config(writer_, config_);
 }
 
-void GgufExport::set_layers() {
-  const auto key = [&](std::string_view name) { return fmt::format("{}.{}", config_.family, name); };
-  const auto& layers = config_.layers;
-  int64_t context = config_.context;
-  for (const LayerShape& layer : layers)
-    if (layer.window != 0) context = std::min(context, layer.window);
-  // One number, or an array where layers differ.
-  const auto set_per_layer = [&](std::string_view name, int64_t LayerShape::*member) {
-    std::vector<int32_t> values;
-    for (const LayerShape& layer : layers) values.push_back(int32_t(layer.*member));
-    if (std::ranges::count(values, values[0]) == std::ssize(values)) {
-      writer_.set(key(name), uint32_t(values[0]));
-    } else {
-      writer_.set(key(name), std::move(values));
-    }
-  };
-  const auto head_dim = uint32_t(layers[0].head_dim);
-  writer_.set(key("context_length"), uint32_t(context));
-  writer_.set(key("embedding_length"), uint32_t(config_.hidden));
-  writer_.set(key("block_count"), uint32_t(layers.size()));
-  set_per_layer("feed_forward_length", &LayerShape::ffn);
-  set_per_layer("attention.head_count", &LayerShape::heads);
-  set_per_layer("attention.head_count_kv", &LayerShape::kv_heads);
-  writer_.set(key("attention.key_length"), head_dim);
-  writer_.set(key("attention.value_length"), head_dim);
-  writer_.set(key("attention.layer_norm_rms_epsilon"), float(config_.norm_epsilon));
-  writer_.set(key("rope.dimension_count"), head_dim);
-  writer_.set(key("rope.freq_base"), float(config_.rope_theta));
-  if (linear_rope()) {
-    writer_.set(key("rope.scaling.type"), std::string("linear"));
-    writer_.set(key("rope.scaling.factor"), config_.rope_divisors[0]);
-  }
-  writer_.set(key("vocab_size"), uint32_t(config_.vocab));
+std::vector<std::byte> GgufExport::encode(const std::string& member, const Item& item) const {
+  if (item.shape.size() == 1 || member == "positions")
+    return bytes_of(to_interleaved(model_.vector(member), item.rotary_head_dim));
+  CodedWeight weight = model_.weight(member);
+  if (!weight.codes) return bytes_of(to_interleaved(std::move(weight.kept), item.rotary_head_dim));
+  const QuantScheme scheme = *block_scheme(weight.codes->scheme, weight.codes->cols);
+  return encode_blocks(to_interleaved(split_groups(*weight.codes, scheme), item.rotary_head_dim));
 }
 
 void GgufExport::write(const Item& item) {
-  if (item.shape.size() == 1) {
-    const Tensor vector = to_interleaved(model_.vector(item.site), item.rotary_head_dim);
-    writer_.write({vector.data(), size_t(vector.bytes())});
-    return;
+  std::vector<std::byte> bytes = encode(item.members[0], item);
+  for (size_t i = 1; i < item.members.size(); ++i) {
+    const std::vector<std::byte> more = encode(item.members[i], item);
+    bytes.insert(bytes.end(), more.begin(), more.end());
   }
-  CodedWeight weight = model_.weight(item.site);
-  if (!weight.codes) {
-    const Tensor matrix = to_interleaved(std::move(weight.kept), item.rotary_head_dim);
-    writer_.write({matrix.data(), size_t(matrix.bytes())});
-    return;
-  }
-  const QuantScheme scheme = *block_scheme(weight.codes->scheme, weight.codes->cols);
-  writer_.write(encode_blocks(to_interleaved(split_groups(*weight.codes, scheme), item.rotary_head_dim)));
+  writer_.write(bytes);
 }
 
 }  // namespace

@@ -2,12 +2,13 @@
 // A compressed model as a file of another tool, code for code: nothing is quantized again, and what the other
 // format cannot express is refused instead of approximated.
 //
-// GGUF, for llama.cpp: architecture llama, qwen2 or qwen3. A scheme is written as the block type that holds
-// it exactly; groups of a multiple of 32 become blocks of 32 with equal scales:
+// GGUF, for llama.cpp: all families (models/family.h). A scheme is written as the block type that holds it
+// exactly; groups of a multiple of 32 become blocks of 32 with equal scales:
 //   int4-*-sym -> Q4_0   int4-*-offset -> Q4_1   int8-*-sym -> Q8_0   (scales in f16)
-// Float weights keep their type, norms and biases are F32, a tied head is left out. Rows of q and k are put
-// in interleaved rotary order for architecture llama. The context length is cut to the sliding window, since
-// llama.cpp attends to everything in these architectures.
+// Float weights keep their type, norms, biases and positions are F32, a tied head is left out where the
+// architecture knows tied heads and written twice where it does not. Matrices that the architecture fuses
+// have one type. Rows of q and k are put in interleaved rotary order where it wants that. The context length
+// is cut to the sliding window where llama.cpp attends to everything.
 #pragma once
 
 #include <string>
@@ -23,6 +24,13 @@ namespace edgeq {
 // the tokenizer, that GGUF cannot hold.
 int64_t export_gguf(const CodedModel& model, const std::string& path,
                     OutputFile::Existing existing = OutputFile::Existing::refuse);
+
+// The config as metadata. check throws Error naming the choice that the architecture's name does not stand
+// for.
+void check_gguf_config(const ModelConfig& config);
+void set_gguf_config(GgufWriter& writer, const ModelConfig& config);
+// Rope divisors that are written as a tensor, since they are not one factor for all.
+bool gguf_own_divisors(const ModelConfig& config);
 
 // The tokenizer section of a GGUF file, padded to `vocab` tokens as the embedding has rows.
 void set_gguf_tokenizer(GgufWriter& writer, const TokenizerData& tokenizer, int64_t vocab);

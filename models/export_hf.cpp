@@ -152,7 +152,7 @@ class HfExport {
     if (std::ranges::find(vectors, name) != vectors.end()) return write_vector(name, writer);
     const CodedWeight weight = model_.weight(name);
     const WeightForm form = hf_form(options_, name, model_.form(name));
-    const std::string stored = checkpoint_name(name, Naming::hf);
+    const std::string stored = checkpoint_name(name, Naming::hf, kHfFamily);
     if (!form.scheme) return write_floats(stored, form, weight, writer);
     const std::string module = stored.substr(0, stored.size() - std::string_view("weight").size());
     // Wide elements first: each then begins where its type may.
@@ -177,7 +177,7 @@ class HfExport {
   void write_vector(const std::string& name, SafetensorsWriter& writer) const {
     const Tensor values = model_.vector(name);
     const Tensor stored = from_f32(values, vector_dtype(values));
-    writer.add(checkpoint_name(name, Naming::hf), stored.dtype(), stored.shape(),
+    writer.add(checkpoint_name(name, Naming::hf, kHfFamily), stored.dtype(), stored.shape(),
                {stored.data(), size_t(stored.bytes())});
   }
 

@@ -56,7 +56,7 @@ Json common_json(const ModelConfig& config, const Architecture& architecture) {
                {"head_dim", layer.head_dim},
                {"hidden_act", "silu"},
                {"max_position_embeddings", config.context},
-               {"rms_norm_eps", config.rms_epsilon},
+               {"rms_norm_eps", config.norm_epsilon},
                {"rope_theta", config.rope_theta},
                {"tie_word_embeddings", config.tied_head},
                {"vocab_size", config.vocab}};

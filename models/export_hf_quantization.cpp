@@ -27,7 +27,7 @@ struct Layers {
 };
 
 std::string module_name(std::string_view site) {
-  std::string name = checkpoint_name(site, Naming::hf);
+  std::string name = checkpoint_name(site, Naming::hf, kHfFamily);
   return name.substr(0, name.size() - std::string_view(".weight").size());
 }
 

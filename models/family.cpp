@@ -141,6 +141,13 @@ std::vector<std::string_view> family_names() {
   return names;
 }
 
+// Gemma's largest models, known by their number of layers, scale by hidden / heads.
+double gguf_attention_scale(const ModelConfig& config) {
+  const size_t largest = config.family == "gemma2" ? 46 : config.family == "gemma3" ? 62 : 0;
+  if (config.layers.size() != largest) return 0;
+  return 1 / std::sqrt(double(config.hidden) / double(config.layers[0].heads));
+}
+
 std::span<const NameRow> common_ends() { return kCommonEnds; }
 std::span<const NameRow> common_parts() { return kCommonParts; }
 

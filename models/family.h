@@ -43,6 +43,9 @@ const Family* find_family(std::string_view name);
 const Family& family_of(const ModelConfig& config);  // config.family is known
 std::vector<std::string_view> family_names();
 
+// ModelConfig::attention_scale as llama.cpp takes it from the architecture and the size of a model.
+double gguf_attention_scale(const ModelConfig& config);
+
 // The names that all families without a row of their own have.
 std::span<const NameRow> common_ends();   // embedding, positions, final_norm, head
 std::span<const NameRow> common_parts();  // of a layer

@@ -35,10 +35,10 @@ VARIANTS = {
     "qwen2": ("Qwen2Config", dict(rms_norm_eps=1e-6)),
     "qwen3": ("Qwen3Config", dict(head_dim=12, rms_norm_eps=1e-6)),
     "gemma2": ("Gemma2Config", dict(
-        head_dim=12, query_pre_attn_scalar=20, sliding_window=7, attn_logit_softcapping=5.0,
+        head_dim=12, query_pre_attn_scalar=12, sliding_window=7, attn_logit_softcapping=5.0,
         final_logit_softcapping=8.0)),
     "gemma3": ("Gemma3TextConfig", dict(
-        head_dim=12, query_pre_attn_scalar=20, sliding_window=7,
+        head_dim=12, query_pre_attn_scalar=12, sliding_window=7,
         layer_types=["sliding_attention", "full_attention"],
         rope_parameters={"full_attention": {"rope_type": "linear", "factor": 3.0, "rope_theta": 5000.0},
                          "sliding_attention": {"rope_type": "default", "rope_theta": 100.0}})),
@@ -66,6 +66,7 @@ VARIANTS = {
     "gpt2": ("GPT2Config", dict(
         n_embd=32, n_layer=2, n_head=4, n_inner=14, n_positions=32, layer_norm_epsilon=1e-5,
         activation_function="gelu_new")),
+    "gemma3-scaled": ("Gemma3TextConfig", dict(head_dim=12, query_pre_attn_scalar=20, sliding_window=64)),
 }
 # Keys of the architectures' own, with which a config.json is written; BASE's apply where the class knows them.
 GPT2_KEYS = {"n_embd", "n_layer", "n_head", "n_inner", "n_positions", "layer_norm_epsilon", "activation_function"}

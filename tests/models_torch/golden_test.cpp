@@ -139,7 +139,7 @@ TEST(GoldenControl, IgnoringAPieceOfAFamilyIsSeen) {
   const Control controls[] = {
       {"gemma2", [](ModelConfig& c) { c.attention_soft_cap = 0; }},
       {"gemma2", [](ModelConfig& c) { c.logit_soft_cap = 0; }},
-      {"gemma2", [](ModelConfig& c) { c.attention_scale = 0; }},
+      {"gemma3-scaled", [](ModelConfig& c) { c.attention_scale = 0; }},
       {"gemma2", [](ModelConfig& c) { c.layers[0].window = 0; }},
       {"gemma2", [](ModelConfig& c) { c.nonlinearity = Nonlinearity::gelu_erf; }},
       {"gemma2", [](ModelConfig& c) { c.embedding_scale = 1; }},

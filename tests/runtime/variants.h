@@ -33,6 +33,41 @@ inline std::vector<Variant> variants() {
   add("layers of different shapes", [](ModelConfig& c) {
     c.layers[1] = {.heads = 3, .kv_heads = 3, .head_dim = 20, .ffn = 33, .window = 0};
   });
+  add("post norms", [](ModelConfig& c) { c.post_norm = true; });
+  add("only post norms, q and k normed together", [](ModelConfig& c) {
+    c.pre_norm = false;
+    c.post_norm = c.qk_norm = c.joint_qk_norm = true;
+  });
+  add("layer norm", [](ModelConfig& c) { c.norm = NormKind::layer; });
+  add("parallel", [](ModelConfig& c) { c.residual = Residual::parallel; });
+  add("parallel, one norm", [](ModelConfig& c) { c.residual = Residual::parallel_shared; });
+  add("gated gelu", [](ModelConfig& c) { c.nonlinearity = Nonlinearity::gelu_tanh; });
+  add("plain gelu", [](ModelConfig& c) {
+    c.nonlinearity = Nonlinearity::gelu_erf;
+    c.gated_mlp = false;
+  });
+  add("partial rotation", [](ModelConfig& c) { c.rotary_dims = 6; });
+  add("local theta", [](ModelConfig& c) {
+    c.local_rope_theta = 100;
+    c.layers[0].window = 30;
+  });
+  add("long rope", [](ModelConfig& c) {
+    c.rope_divisors = {1, 1, 1, 1, 1, 1};
+    c.long_rope_divisors = {1, 2, 3, 4, 5, 6};
+    c.original_context = 50;
+    c.rope_scale = 1.2;
+  });
+  add("learned positions", [](ModelConfig& c) { c.learned_positions = true; });
+  add("factors", [](ModelConfig& c) {
+    c.embedding_scale = 3;
+    c.residual_scale = 0.4;
+    c.logit_divisor = 2;
+    c.attention_scale = 0.2;
+  });
+  add("soft caps", [](ModelConfig& c) {
+    c.attention_soft_cap = 4;
+    c.logit_soft_cap = 6;
+  });
   return list;
 }
 

@@ -42,7 +42,8 @@ inline const std::vector<std::string>& golden_variants() {
                                                  "stablelm-parallel",
                                                  "gpt-neox",
                                                  "gpt2",
-                                                 "gpt-neox-sequential"};
+                                                 "gpt-neox-sequential",
+                                                 "gemma3-scaled"};
   return names;
 }
 

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every family end to end on the models whose logits transformers computed: through GGUF and back, and
+// through calibration, the main loop and a packed file.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "core/error.h"
+#include "models/coded_model.h"
+#include "models/export.h"
+#include "models/packed_checkpoint.h"
+#include "models/torch/torch_model.h"
+#include "recipe/compress.h"
+#include "recipe/parse.h"
+#include "recipe/write.h"
+#include "runtime/runtime.h"
+#include "tests/support/golden_logits.h"
+#include "tests/support/temp_dir.h"
+
+namespace edgeq {
+namespace {
+
+// The golden models have no tokenizer; a file has to have one.
+Tokenizer any_tokenizer(int64_t vocab) {
+  TokenizerData data;
+  data.kind = TokenizerKind::spm;
+  for (int64_t id = 0; id < vocab; ++id) {
+    data.tokens.push_back(id == 0 ? "<unk>" : "t" + std::to_string(id));
+    data.types.push_back(id == 0 ? TokenType::unknown : TokenType::normal);
+    data.scores.push_back(-float(id));
+  }
+  data.unknown = 0;
+  data.byte_fallback = true;
+  return Tokenizer::deserialize(serialize_tokenizer(data));
+}
+
+class WithTokenizer final : public CodedModel {
+ public:
+  explicit WithTokenizer(std::shared_ptr<const Checkpoint> checkpoint)
+      : model_(coded_model(std::move(checkpoint))) {}
+  const std::string& path() const override { return model_->path(); }
+  const ModelConfig& config() const override { return model_->config(); }
+  Tokenizer tokenizer() const override { return any_tokenizer(config().vocab); }
+  std::string provenance_json() const override { return model_->provenance_json(); }
+  WeightForm form(std::string_view site) const override { return model_->form(site); }
+  CodedWeight weight(std::string_view site) const override { return model_->weight(site); }
+  Tensor vector(std::string_view name) const override { return model_->vector(name); }
+
+ private:
+  std::unique_ptr<CodedModel> model_;
+};
+
+double difference(const LanguageModel& model, const GoldenLogits& golden) {
+  const auto session = model.start({.max_tokens = std::ssize(golden.tokens)});
+  return relative_difference(session->feed(golden.tokens, Logits::all), golden.logits.matrix());
+}
+
+class Family : public testing::TestWithParam<std::string> {
+ protected:
+  const GoldenLogits golden_ = read_golden(GetParam());
+  const std::shared_ptr<const Checkpoint> checkpoint_ = open_checkpoint(golden_.folder);
+  const TempDir dir_;
+};
+
+TEST_P(Family, GivesTheLogitsOfTransformersThroughGguf) {
+  const std::string path = dir_.file("model.gguf");
+  try {
+    export_gguf(WithTokenizer(checkpoint_), path);
+  } catch (const Error& error) {
+    // What llama.cpp does not compute, by name.
+    const bool known = GetParam() == "gpt-neox-sequential" || GetParam() == "gemma3-scaled";
+    EXPECT_TRUE(known) << error.what();
+    EXPECT_THAT(error.what(), testing::HasSubstr("GGUF architecture"));
+    return;
+  }
+  const auto read = open_checkpoint(path);
+  if (read->config().context < std::ssize(golden_.tokens)) {  // cut to a window that llama.cpp would ignore
+    EXPECT_EQ(read->config().context, checkpoint_->config().layers[0].window);
+    return;
+  }
+  EXPECT_LE(difference(*open_float_runtime(*read, {.threads = 1}), golden_), kLogitTolerance);
+  EXPECT_LE(difference(*open_torch_model(*read), golden_), kLogitTolerance);
+}
+
+TEST_P(Family, IsQuantizedAndRunsAsItsCodesMean) {
+  const Recipe recipe = parse_recipe(
+      "calibration: {corpus: text.txt}\n"
+      "rules: [{match: \"*\", quantizer: gptq, scheme: int4-channel-sym}]\n",
+      "r.yaml");
+  const Plan plan = make_plan(recipe, *checkpoint_);
+  Windows windows{.length = 20, .tokens = {}};
+  for (int i = 0; i < 20 * 5; ++i) windows.tokens.push_back(TokenId((i * 37 + i * i) % 48));
+  const auto walk = open_torch_blockwise(checkpoint_);
+  Journal journal(dir_.file("journal"), "key");
+  compress({.plan = plan, .model = *walk, .windows = windows}, journal, {});
+  const std::string path = dir_.file("model.packed");
+  const WrittenModel written =
+      write_model(plan, journal, any_tokenizer(48), {}, path, OutputFile::Existing::refuse);
+  EXPECT_EQ(written.sites.size(), plan.sites.size());
+  for (const SiteReport& site : written.sites) {
+    EXPECT_TRUE(site.calibrated || site.name == "embedding") << site.name;
+    EXPECT_GT(site.relative_error, 0) << site.name;
+  }
+
+  // The packed file holds all that the family needs: both engines agree on what the codes mean.
+  auto packed = std::make_shared<const PackedModel>(PackedModel::open(path));
+  EXPECT_EQ(packed->config(), checkpoint_->config());
+  const auto runtime = open_packed_runtime(packed, {.threads = 1, .activations = Activations::f32});
+  const auto torch = open_torch_model(*open_packed_checkpoint(PackedModel::open(path)));
+  const SessionOptions room{.max_tokens = std::ssize(golden_.tokens)};
+  const auto a = runtime->start(room), b = torch->start(room);
+  const auto expected = b->feed(golden_.tokens, Logits::all);
+  EXPECT_LE(relative_difference(a->feed(golden_.tokens, Logits::all), expected), kLogitTolerance);
+  EXPECT_GT(relative_difference(expected, golden_.logits.matrix()), kLogitTolerance) << "nothing was rounded";
+}
+
+INSTANTIATE_TEST_SUITE_P(, Family, testing::ValuesIn(golden_variants()), [](const auto& info) {
+  std::string name = info.param;
+  std::erase(name, '-');
+  return name;
+});
+
+}  // namespace
+}  // namespace edgeq
