@@ -1,13 +1,13 @@
-# Third-party dependencies of a cross build. Header-only libraries are taken from the host through a folder of links, since the
-# host's include folder as a whole holds headers of the wrong C library. Compiled libraries must exist for the target; without
-# them EDGEQ_HAS_MODELS is off and the folders that need them are left out. GoogleTest is built from its source package.
+# Third-party dependencies of a cross build. Headers are taken from the host through a folder of links, since the
+# host's include folder as a whole holds headers of the wrong C library. Compiled libraries must exist for the target, as
+# Debian's packages of that architecture. GoogleTest is built from its source package.
 find_package(Threads REQUIRED)
 
 set(_links ${PROJECT_BINARY_DIR}/host_headers)
 file(MAKE_DIRECTORY ${_links})
-foreach(header fmt nlohmann CLI xxhash.h)
+foreach(header fmt nlohmann CLI xxhash.h pcre2.h utf8proc.h)
   if(NOT EXISTS /usr/include/${header})
-    message(FATAL_ERROR "/usr/include/${header} is missing: a cross build takes header-only libraries from the host")
+    message(FATAL_ERROR "/usr/include/${header} is missing: a cross build takes headers from the host")
   endif()
   file(CREATE_LINK /usr/include/${header} ${_links}/${header} SYMBOLIC)
 endforeach()
@@ -17,22 +17,15 @@ foreach(target fmt::fmt-header-only nlohmann_json::nlohmann_json CLI11::CLI11 ed
 endforeach()
 target_compile_definitions(fmt::fmt-header-only INTERFACE FMT_HEADER_ONLY=1)
 
-set(_prefixes /usr /usr/${CMAKE_CXX_LIBRARY_ARCHITECTURE})
-set(EDGEQ_HAS_MODELS ON)
-foreach(library pcre2-8:pcre2.h utf8proc:utf8proc.h)
-  string(REGEX MATCH "^[a-z0-9]+" name ${library})
-  string(REGEX REPLACE ":.*" "" file ${library})
-  string(REGEX REPLACE ".*:" "" header ${library})
-  find_path(${name}_INCLUDE ${header} PATHS ${_prefixes} PATH_SUFFIXES include/${CMAKE_CXX_LIBRARY_ARCHITECTURE} NO_DEFAULT_PATH)
-  find_library(${name}_LIBRARY lib${file}.a PATHS ${_prefixes} PATH_SUFFIXES lib/${CMAKE_CXX_LIBRARY_ARCHITECTURE} NO_DEFAULT_PATH)
-  add_library(edgeq_${name} INTERFACE)
-  if(${name}_INCLUDE AND ${name}_LIBRARY)
-    target_include_directories(edgeq_${name} SYSTEM INTERFACE ${${name}_INCLUDE})
-    target_link_libraries(edgeq_${name} INTERFACE ${${name}_LIBRARY})
-  else()
-    message(STATUS "no ${name} for ${CMAKE_SYSTEM_PROCESSOR}: building core, formats and the kernels alone")
-    set(EDGEQ_HAS_MODELS OFF)
+foreach(library pcre2-8 utf8proc)
+  string(REGEX REPLACE "-.*" "" name ${library})
+  find_library(${name}_LIBRARY lib${library}.a PATHS /usr/lib/${CMAKE_SYSTEM_PROCESSOR}-linux-gnu NO_DEFAULT_PATH)
+  if(NOT ${name}_LIBRARY)
+    message(FATAL_ERROR "no static ${name} for ${CMAKE_SYSTEM_PROCESSOR}; ./dev build device-arm64 installs it on Debian")
   endif()
+  add_library(edgeq_${name} INTERFACE)
+  target_include_directories(edgeq_${name} SYSTEM INTERFACE ${_links})
+  target_link_libraries(edgeq_${name} INTERFACE ${${name}_LIBRARY})
 endforeach()
 
 if(EDGEQ_TESTS)
