@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <memory>
+#include <utility>
 
 #include "cli/commands.h"
 #include "cli/generate.h"
@@ -15,7 +16,7 @@ namespace {
 struct RunArgs {
   std::string model, prompt, system;
   int64_t tokens = 128;
-  bool greedy = false, chat = false, stats = false;
+  bool greedy = false, chat = false, ids = false, stats = false;
   SamplerOptions sampler{.temperature = 0.8, .top_p = 0.95};
   RuntimeOptions runtime;
 };
@@ -37,9 +38,10 @@ void run(const RunArgs& args) {
   SamplerOptions options = args.sampler;
   if (args.greedy) options.temperature = 0;
   const auto print_prompt = [&] {
-    if (!args.chat) fmt::print("{}", args.prompt);
+    if (!args.chat && !args.ids) fmt::print("{}", args.prompt);
   };
-  const auto print_token = [&](TokenId token) {
+  const auto print_token = [&, first = true](TokenId token) mutable {
+    if (args.ids) return fmt::print("{}{}", std::exchange(first, false) ? "" : " ", token);
     const std::string piece = open.tokenizer.piece(token);
     std::fwrite(piece.data(), 1, piece.size(), stdout);
     std::fflush(stdout);
@@ -79,6 +81,7 @@ void add_run_command(CLI::App& app) {
   command->add_option("--threads", args->runtime.threads, "threads, 0: all cores")
       ->check(CLI::Range(0, 256))
       ->capture_default_str();
+  command->add_flag("--ids", args->ids, "print the ids of the new tokens instead of text");
   command->add_flag("--stats", args->stats, "print speeds to stderr");
   command->footer("Example: edgeq run llama.packed --prompt \"Once upon a time\" --tokens 64 --greedy");
   command->callback([args] { run(*args); });

@@ -37,6 +37,7 @@ int main(int argc, char** argv) {
       "`edgeq COMMAND --help` tells about one command.");
   edgeq::add_quantize_command(app);
   edgeq::add_calibrate_command(app);
+  edgeq::add_export_command(app);
   edgeq::add_eval_command(app);
   edgeq::add_run_command(app);
   edgeq::add_bench_command(app);

@@ -7,97 +7,14 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
-#include <functional>
-#include <limits>
-#include <map>
 
 #include "core/error.h"
-#include "core/text.h"
+#include "recipe/yaml_reader.h"
 
 namespace edgeq {
 namespace {
 
-constexpr size_t kMaxRecipeBytes = 1 << 20;
-constexpr int64_t kMaxCount = int64_t(1) << 40;
-
-class Reader {
- public:
-  Reader(std::string file, std::filesystem::path folder)
-      : file_(std::move(file)), folder_(std::move(folder)) {}
-
-  [[noreturn]] void fail(const YAML::Mark& mark, const std::string& message) const {
-    const std::string at = mark.is_null() ? file_ : fmt::format("{}:{}", file_, mark.line + 1);
-    throw Error(fmt::format("recipe {}: {}", at, message));
-  }
-
-  using Fields = std::map<std::string, std::function<void(const YAML::Node&)>>;
-
-  // Visits a map; every key must be one of `fields` and appear once.
-  void map(const YAML::Node& node, std::string_view what, const Fields& fields) const {
-    if (!node.IsMap()) fail(node.Mark(), fmt::format("{} is not a map of keys and values", what));
-    std::vector<std::string> seen;
-    for (const auto& entry : node) {
-      const std::string key = scalar(entry.first, "a key");
-      const auto field = fields.find(key);
-      if (field == fields.end()) unknown_key(entry.first.Mark(), what, key, fields);
-      if (std::find(seen.begin(), seen.end(), key) != seen.end())
-        fail(entry.first.Mark(), fmt::format("key {} appears twice in {}", key, what));
-      seen.push_back(key);
-      field->second(entry.second);
-    }
-  }
-
-  std::string scalar(const YAML::Node& node, std::string_view what) const {
-    if (!node.IsScalar()) fail(node.Mark(), fmt::format("{} is not a single value", what));
-    return node.Scalar();
-  }
-
-  int64_t count(const YAML::Node& node, std::string_view what, int64_t low) const {
-    const std::string text = scalar(node, what);
-    int64_t value = 0;
-    if (!YAML::convert<int64_t>::decode(node, value) || value < low || value > kMaxCount)
-      fail(node.Mark(), fmt::format("{} is \"{}\"; expected a whole number of at least {}", what, text, low));
-    return value;
-  }
-
-  // Paths in a recipe are relative to the recipe.
-  std::string path(const YAML::Node& node, std::string_view what) const {
-    const std::string text = scalar(node, what);
-    if (text.empty()) fail(node.Mark(), fmt::format("{} is empty; expected a path", what));
-    return (folder_ / text).lexically_normal().string();
-  }
-
-  void list(const YAML::Node& node, std::string_view what,
-            const std::function<void(const YAML::Node&)>& item) const {
-    if (!node.IsSequence()) fail(node.Mark(), fmt::format("{} is not a list", what));
-    for (const auto& element : node) item(element);
-  }
-
-  // Runs `body`; an Error gets the position of `node`.
-  template <class Body>
-  auto at(const YAML::Node& node, Body&& body) const {
-    try {
-      return body();
-    } catch (const Error& error) {
-      fail(node.Mark(), error.what());
-    }
-  }
-
- private:
-  [[noreturn]] void unknown_key(const YAML::Mark& mark, std::string_view what, const std::string& key,
-                                const Fields& fields) const {
-    std::vector<std::string> names;
-    for (const auto& [name, visit] : fields) names.push_back(name);
-    const auto near = nearest_name(key, names);
-    const std::string cure = near ? fmt::format("did you mean {}?", *near)
-                                  : fmt::format("expected one of {}", fmt::join(names, ", "));
-    fail(mark, fmt::format("unknown key {} in {}; {}", key, what, cure));
-  }
-
-  std::string file_;
-  std::filesystem::path folder_;
-};
+using Reader = YamlReader;
 
 DType parse_keep(const Reader& reader, const YAML::Node& node) {
   const std::string text = reader.scalar(node, "keep");
@@ -219,15 +136,8 @@ Target parse_target(std::string_view text) {
 
 Recipe parse_recipe(std::string_view yaml, const std::string& file) {
   const std::filesystem::path path(file);
-  const Reader reader(file, path.parent_path());
-  if (yaml.size() > kMaxRecipeBytes)
-    throw Error(fmt::format("recipe {}: {} bytes; expected at most {}", file, yaml.size(), kMaxRecipeBytes));
-  YAML::Node root;
-  try {
-    root = YAML::Load(std::string(yaml));
-  } catch (const YAML::Exception& e) {
-    reader.fail(e.mark, e.msg);
-  }
+  const Reader reader("recipe", file);
+  const YAML::Node root = reader.load(yaml);
   Recipe recipe = read_recipe(reader, root);
   recipe.name = path.stem().string();
   if (recipe.title.empty()) recipe.title = recipe.name;
@@ -247,10 +157,7 @@ Recipe load_recipe(const std::string& path_or_name) {
     throw Error(fmt::format("recipe {}: neither a file nor built in; the built-in ones are {}", path_or_name,
                             fmt::join(names, ", ")));
   }
-  std::ifstream stream(path_or_name, std::ios::binary);
-  std::string text{std::istreambuf_iterator<char>(stream), {}};
-  if (!stream) throw Error(fmt::format("recipe {}: cannot be read", path_or_name));
-  return parse_recipe(text, path_or_name);
+  return parse_recipe(read_yaml_file("recipe", path_or_name), path_or_name);
 }
 
 }  // namespace edgeq

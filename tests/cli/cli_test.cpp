@@ -4,7 +4,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
-#include <sys/wait.h>
 
 #include <array>
 #include <cstdio>
@@ -13,6 +12,7 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "tests/cli/binaries.h"
 #include "tests/support/temp_dir.h"
 
 namespace edgeq {
@@ -23,38 +23,6 @@ using testing::AllOf;
 using testing::HasSubstr;
 using testing::Not;
 using testing::StartsWith;
-
-const std::string kEdgeq = EDGEQ_BINARY, kEdgeqRun = EDGEQ_RUN_BINARY;
-const std::string kTiny = std::string(EDGEQ_SOURCE_DIR) + "/configs/models/tiny-llama";
-
-struct Outcome {
-  int code = -1;
-  std::string out, err;
-};
-
-std::string read_file(const std::string& path) {
-  std::ifstream stream(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(stream), {}};
-}
-
-// Runs a shell command line; both streams are kept apart.
-Outcome run(const std::string& command) {
-  const TempDir dir;
-  const std::string line = "{ " + command + " ; } >" + dir.file("out") + " 2>" + dir.file("err");
-  const int status = std::system(line.c_str());
-  return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), read_file(dir.file("out")),
-          read_file(dir.file("err"))};
-}
-
-Outcome edgeq(const std::string& arguments) { return run(kEdgeq + " " + arguments); }
-
-// One line for people: the program's name, then the message; a second line only for a hint.
-void expect_error(const Outcome& o, const std::string& says) {
-  EXPECT_EQ(o.code, 1) << o.err;
-  EXPECT_THAT(o.err, AllOf(StartsWith("edgeq"), HasSubstr(says)));
-  const auto lines = std::count(o.err.begin(), o.err.end(), '\n');
-  EXPECT_TRUE(lines == 1 || (lines == 2 && o.err.find("\nhint: ") != std::string::npos)) << o.err;
-}
 
 // A copy of the small model that a test may damage.
 class ModelCopy {
@@ -68,7 +36,7 @@ class ModelCopy {
   std::string file(const std::string& name) const { return path() + "/" + name; }
   std::string output(const std::string& name) const { return dir_.file(name); }
   void replace(const std::string& name, const std::string& from, const std::string& to) const {
-    std::string text = read_file(file(name));
+    std::string text = read_text_file(file(name));
     const size_t at = text.find(from);
     ASSERT_NE(at, std::string::npos) << from;
     std::ofstream(file(name), std::ios::binary) << text.replace(at, from.size(), to);
@@ -82,7 +50,7 @@ TEST(Cli, HelpSucceedsAndWrongUsageExitsWithTwo) {
   const Outcome help = edgeq("--help");
   EXPECT_EQ(help.code, 0);
   EXPECT_THAT(help.out, AllOf(HasSubstr("quantize"), HasSubstr("Examples:")));
-  for (const char* command : {"quantize", "calibrate", "eval", "run", "bench", "inspect", "list"})
+  for (const char* command : {"quantize", "calibrate", "export", "eval", "run", "bench", "inspect", "list"})
     EXPECT_THAT(edgeq(std::string(command) + " --help").out, HasSubstr("Example")) << command;
   EXPECT_EQ(edgeq("").code, 2);
   EXPECT_EQ(edgeq("quantise x").code, 2);
@@ -147,7 +115,7 @@ TEST(Cli, GptqBeatsRoundToNearestAndIsTheSameForAnyNumberOfThreads) {
       " --model " + kTiny + " --windows 8 --calibration " + kTiny + "/calibration.txt -o ";
   ASSERT_EQ(edgeq("quantize int4-gptq --threads 1" + common + dir.file("one")).code, 0);
   ASSERT_EQ(edgeq("quantize int4-gptq --threads 2" + common + dir.file("two")).code, 0);
-  EXPECT_EQ(read_file(dir.file("one")), read_file(dir.file("two")));
+  EXPECT_EQ(read_text_file(dir.file("one")), read_text_file(dir.file("two")));
   ASSERT_EQ(edgeq("quantize int4-rtn" + common + dir.file("rtn")).code, 0);
   const auto divergence = [&](const std::string& file) {
     const Outcome o = edgeq("eval " + dir.file(file) + " --text " + kTiny + "/heldout.txt --against " +
@@ -205,7 +173,7 @@ TEST(Cli, AnInterruptLeavesNoOutputAndTheNextRunContinuesToTheSameBytes) {
   EXPECT_THAT(cut.err, HasSubstr("interrupted"));
   EXPECT_FALSE(fs::exists(output));
   ASSERT_EQ(edgeq(quantize + output).code, 0);
-  EXPECT_EQ(read_file(output), read_file(dir.file("straight")));
+  EXPECT_EQ(read_text_file(output), read_text_file(dir.file("straight")));
 }
 
 TEST(Cli, AFullDiskIsOneLineAndNoFile) {
