@@ -16,7 +16,8 @@
 #include "formats/gptq.h"
 #include "formats/output_folder.h"
 #include "formats/safetensors.h"
-#include "models/names.h"
+#include "models/family.h"
+#include "models/hf_items.h"
 #include "models/sites.h"
 
 namespace edgeq {
@@ -94,6 +95,10 @@ class HfExport {
 
  private:
   void refuse_what_the_layout_lacks() const {
+    if (is_quantized(options_.layout) && family_of(model_.config()).hf_transposed)
+      throw Error(fmt::format("family {} keeps its matrices transposed, which no tool loads with codes",
+                              model_.config().family))
+          .set_hint("export to f16");
     for (const SiteShape& site : all_sites(model_.config())) {
       const WeightForm form = model_.form(site.name);
       if (const auto obstacle = hf_obstacle(options_, site.name, form))
@@ -114,31 +119,29 @@ class HfExport {
     out_.write("generation_config.json", generation_config_json(data));
   }
 
-  // Sites, then vectors, in shards; an item that is larger than a shard has one of its own.
-  std::vector<std::vector<std::string>> cut() const {
-    std::vector<std::vector<std::string>> shards(1);
+  // An item that is larger than a shard has one of its own.
+  std::vector<std::vector<HfItem>> cut() const {
+    std::vector<std::vector<HfItem>> shards(1);
     int64_t bytes = 0;
-    const auto add = [&](const std::string& name, int64_t item) {
-      if (bytes + item > options_.shard_bytes && !shards.back().empty()) {
+    for (HfItem& item : hf_items(model_, options_)) {
+      const int64_t more = stored_bytes(item.form);
+      if (bytes + more > options_.shard_bytes && !shards.back().empty()) {
         shards.emplace_back();
         bytes = 0;
       }
-      bytes += item;
-      shards.back().push_back(name);
-    };
-    for (const SiteShape& site : all_sites(model_.config()))
-      add(site.name, stored_bytes(hf_form(options_, site.name, model_.form(site.name))));
-    for (const VectorShape& vector : all_vectors(model_.config())) add(vector.name, 4 * vector.size);
+      bytes += more;
+      shards.back().push_back(std::move(item));
+    }
     return shards;
   }
 
-  int64_t write_shard(const std::string& file, const std::vector<std::string>& names,
+  int64_t write_shard(const std::string& file, const std::vector<HfItem>& items,
                       nlohmann::ordered_json& map) {
     SafetensorsWriter writer(out_.file(file), OutputFile::Existing::refuse, SafetensorsWriter::kHeaderRoom,
                              SafetensorsWriter::Alignment::elements);
-    for (const std::string& name : names) {
+    for (const HfItem& item : items) {
       check_interrupt();
-      with_context(name, [&] { write_item(name, writer); });
+      with_context(item.members[0].name, [&] { write_item(item, writer); });
     }
     for (const SafetensorsEntry& tensor : writer.tensors()) {
       map[tensor.name] = file;
@@ -147,26 +150,30 @@ class HfExport {
     return writer.finish({{"format", "pt"}});
   }
 
-  void write_item(const std::string& name, SafetensorsWriter& writer) const {
-    const auto& vectors = vectors_;
-    if (std::ranges::find(vectors, name) != vectors.end()) return write_vector(name, writer);
-    const CodedWeight weight = model_.weight(name);
-    const WeightForm form = hf_form(options_, name, model_.form(name));
-    const std::string stored = checkpoint_name(name, Naming::hf, kHfFamily);
-    if (!form.scheme) return write_floats(stored, form, weight, writer);
-    const std::string module = stored.substr(0, stored.size() - std::string_view("weight").size());
+  void write_item(const HfItem& item, SafetensorsWriter& writer) const {
+    if (item.form.scheme) return write_codes(item, writer);
+    if (item.weight && item.plain()) return write_rows(item, writer);
+    const Tensor floats = hf_floats(model_, item);
+    const DType dtype = item.weight ? item.form.dtype : vector_dtype(floats);
+    const Tensor stored = from_f32(floats, dtype);
+    writer.add(item.name, dtype, item.shape(), {stored.data(), size_t(stored.bytes())});
+  }
+
+  void write_codes(const HfItem& item, SafetensorsWriter& writer) const {
     // Wide elements first: each then begins where its type may.
-    std::vector<LayerTensor> parts = layer_tensors(options_.layout, *weight.codes);
+    std::vector<LayerTensor> parts = layer_tensors(options_.layout, hf_codes(model_, item));
     std::ranges::stable_sort(parts, std::greater<>(),
                              [](const LayerTensor& p) { return dtype_bytes(p.tensor.dtype()); });
     for (const LayerTensor& part : parts)
-      writer.add(module + part.part, part.tensor.dtype(), part.tensor.shape(),
+      writer.add(item.module() + "." + part.part, part.tensor.dtype(), part.tensor.shape(),
                  {part.tensor.data(), size_t(part.tensor.bytes())});
   }
 
-  void write_floats(const std::string& stored, const WeightForm& form, const CodedWeight& weight,
-                    SafetensorsWriter& writer) const {
-    writer.begin(stored, form.dtype, {form.rows, form.cols});
+  // A weight that lies as ours does, piece by piece: tables are large.
+  void write_rows(const HfItem& item, SafetensorsWriter& writer) const {
+    const CodedWeight weight = model_.weight(item.members[0].name);
+    const WeightForm& form = item.form;
+    writer.begin(item.name, form.dtype, item.shape());
     const int64_t step = std::max<int64_t>(1, kPieceElements / form.cols);
     for (int64_t r = 0; r < form.rows; r += step) {
       const Tensor rows = from_f32(dequantize(weight, r, std::min(step, form.rows - r)), form.dtype);
@@ -174,23 +181,9 @@ class HfExport {
     }
   }
 
-  void write_vector(const std::string& name, SafetensorsWriter& writer) const {
-    const Tensor values = model_.vector(name);
-    const Tensor stored = from_f32(values, vector_dtype(values));
-    writer.add(checkpoint_name(name, Naming::hf, kHfFamily), stored.dtype(), stored.shape(),
-               {stored.data(), size_t(stored.bytes())});
-  }
-
-  static std::vector<std::string> names_of(const std::vector<VectorShape>& shapes) {
-    std::vector<std::string> names;
-    for (const VectorShape& shape : shapes) names.push_back(shape.name);
-    return names;
-  }
-
   const CodedModel& model_;
   HfOptions options_;
   OutputFolder out_;
-  std::vector<std::string> vectors_ = names_of(all_vectors(model_.config()));
   int64_t total_size_ = 0;
 };
 

@@ -31,9 +31,6 @@ enum class HfLayout : uint8_t {
   compressed_w8a8,  // compressed-tensors, int-quantized, activations rounded to 8 bits per token when it runs
 };
 
-// All architectures that are written name their tensors as this family does.
-inline constexpr std::string_view kHfFamily = "llama";
-
 struct HfOptions {
   HfLayout layout = HfLayout::floats;
   // Of dequantized weights: f16, bf16 or f32.

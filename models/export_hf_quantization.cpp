@@ -12,8 +12,7 @@
 #include "core/error.h"
 #include "core/version.h"
 #include "models/export_hf.h"
-#include "models/names.h"
-#include "models/sites.h"
+#include "models/hf_items.h"
 
 namespace edgeq {
 namespace {
@@ -26,24 +25,20 @@ struct Layers {
   std::vector<std::string> kept;
 };
 
-std::string module_name(std::string_view site) {
-  std::string name = checkpoint_name(site, Naming::hf, kHfFamily);
-  return name.substr(0, name.size() - std::string_view(".weight").size());
-}
-
 Layers list_layers(const CodedModel& model, const HfOptions& options) {
   Layers layers;
-  for (const SiteShape& site : all_sites(model.config())) {
-    if (site.name == "embedding") continue;
-    const WeightForm form = hf_form(options, site.name, model.form(site.name));
-    if (form.scheme) {
-      layers.coded[scheme_text(*form.scheme)].push_back(module_name(site.name));
+  const std::vector<HfItem> items = hf_items(model, options);
+  for (const HfItem& item : items) {
+    if (!item.weight || item.table) continue;
+    if (item.form.scheme) {
+      layers.coded[scheme_text(*item.form.scheme)].push_back(item.module());
     } else {
-      layers.kept.push_back(module_name(site.name));
+      layers.kept.push_back(item.module());
     }
   }
-  // A tied head is a module all the same.
-  if (model.config().tied_head) layers.kept.push_back("lm_head");
+  // A tied head is a module all the same, and transformers 5 gives every head this name.
+  const auto is_head = [](const HfItem& item) { return item.module() == "lm_head"; };
+  if (std::ranges::none_of(items, is_head)) layers.kept.push_back("lm_head");
   if (layers.coded.empty())
     throw Error("no linear layer has codes; expected some for a quantized folder").set_hint("export to f16");
   return layers;

@@ -112,6 +112,7 @@ class FileCheckpoint final : public Checkpoint {
   void refuse_strangers() const;
   void add(const std::string& name, const Shape& shape, bool flat = false);
   const EncodedTensor* find_stored(const std::string& name) const;
+  void read_coded(const Entry& source, int64_t first, MatrixView<float> out) const;
   void read_transposed(const Entry& source, int64_t first, MatrixView<float> out) const;
   const Entry& entry(std::string_view name) const;
   void release(const EncodedTensor& tensor) const;
@@ -271,6 +272,7 @@ Tensor FileCheckpoint::load_rows(std::string_view name, int64_t first, int64_t c
   const MatrixView<float> out = rows.matrix();
   with_context(path_, [&] {
     if (source.place.transposed) return read_transposed(source, first, out);
+    if (source.tensor->codes != nullptr) return read_coded(source, first, out);
     // A row at a time where rows are reordered; else all at once.
     const int64_t step = source.place.reordered() ? 1 : count;
     for (int64_t r = 0; r < count; r += step) {
@@ -293,6 +295,14 @@ std::optional<QuantizedTensor> FileCheckpoint::codes(std::string_view name) cons
   std::vector<int64_t> rows(size_t(source.shape[0]));
   for (size_t r = 0; r < rows.size(); ++r) rows[r] = source.place.stored_row(int64_t(r));
   return select_rows(codes, rows);
+}
+
+// The layer is read once, whatever the order of its rows.
+void FileCheckpoint::read_coded(const Entry& source, int64_t first, MatrixView<float> out) const {
+  const QuantizedTensor q = source.tensor->codes->read();
+  std::vector<uint8_t> codes(size_t(q.cols));
+  for (int64_t r = 0; r < out.rows; ++r)
+    dequantize_row(q, source.place.stored_row(first + r), codes, out.row(r));
 }
 
 // Stored row c holds column c of all our rows.

@@ -14,6 +14,7 @@
 #include "tests/models/tokenizer_cases.h"
 #include "tests/models/toy_checkpoint.h"
 #include "tests/support/message.h"
+#include "tests/support/quantized_tiny.h"
 
 namespace edgeq {
 namespace {
@@ -230,6 +231,114 @@ TEST(HfConfigJson, ReadsBackAsTheModelInEveryForm) {
     EXPECT_EQ(parse_hf_config(json), config) << json;
     EXPECT_THAT(json, HasSubstr("\"torch_dtype\": \"bfloat16\""));
   }
+}
+
+// The models of tests/golden/logits: every family, and forms of it.
+std::vector<std::string> golden_models() {
+  std::vector<std::string> folders;
+  for (const auto& entry : std::filesystem::directory_iterator(EDGEQ_SOURCE_DIR "/tests/golden/logits"))
+    if (std::filesystem::exists(entry.path() / "config.json")) folders.push_back(entry.path().string());
+  std::ranges::sort(folders);
+  return folders;
+}
+
+TEST(HfConfigJson, ReadsBackAsTheModelInEveryFamily) {
+  const TokenizerData tokenizer = golden_tokenizer("gpt2").data();
+  EXPECT_GE(golden_models().size(), 10u);
+  for (const std::string& folder : golden_models()) {
+    const ModelConfig config = parse_hf_config(read_text_file(folder + "/config.json"));
+    EXPECT_EQ(parse_hf_config(hf_config_json(config, tokenizer, DType::f16, "")), config) << folder;
+  }
+}
+
+// A checkpoint with another tokenizer.
+class WithTokenizer final : public CodedModel {
+ public:
+  explicit WithTokenizer(const std::string& folder)
+      : model_(coded_model(std::shared_ptr(open_checkpoint(folder)))) {}
+  const std::string& path() const override { return model_->path(); }
+  const ModelConfig& config() const override { return model_->config(); }
+  Tokenizer tokenizer() const override { return golden_tokenizer("gpt2"); }
+  std::string provenance_json() const override { return "{}"; }
+  WeightForm form(std::string_view site) const override { return model_->form(site); }
+  CodedWeight weight(std::string_view site) const override { return model_->weight(site); }
+  Tensor vector(std::string_view name) const override { return model_->vector(name); }
+
+ private:
+  std::unique_ptr<CodedModel> model_;
+};
+
+TEST(ExportHf, EveryFamilyReadsBackFloatForFloat) {
+  for (const std::string& golden : golden_models()) {
+    if (!std::filesystem::exists(golden + "/model.safetensors")) continue;
+    const WithTokenizer model(golden);
+    const TempDir dir;
+    export_hf(model, dir.file("out"), {.layout = HfLayout::floats, .dtype = DType::f32});
+    const auto read = open_checkpoint(dir.file("out"));
+    EXPECT_EQ(read->config(), model.config());
+    for (const SiteShape& site : all_sites(model.config())) {
+      const CodedWeight weight = model.weight(site.name);
+      const Tensor expected = dequantize(weight, 0, weight.rows()), loaded = read->load(site.name);
+      EXPECT_EQ(std::memcmp(loaded.data(), expected.data(), size_t(expected.bytes())), 0)
+          << golden << " " << site.name;
+    }
+    for (const VectorShape& vector : all_vectors(model.config())) {
+      const Tensor loaded = read->load(vector.name), expected = model.vector(vector.name);
+      EXPECT_EQ(std::memcmp(loaded.data(), expected.data(), size_t(expected.bytes())), 0)
+          << golden << " " << vector.name;
+    }
+  }
+}
+
+// Its linear layers on a grid.
+class Rounded final : public CodedModel {
+ public:
+  explicit Rounded(const std::string& folder) : floats_(folder) {}
+  const std::string& path() const override { return floats_.path(); }
+  const ModelConfig& config() const override { return floats_.config(); }
+  Tokenizer tokenizer() const override { return floats_.tokenizer(); }
+  std::string provenance_json() const override { return "{}"; }
+  WeightForm form(std::string_view site) const override {
+    WeightForm form = floats_.form(site);
+    if (site != "embedding" && site != "head") form.scheme = kScheme;
+    return form;
+  }
+  CodedWeight weight(std::string_view site) const override {
+    CodedWeight weight = floats_.weight(site);
+    if (!form(site).scheme) return weight;
+    return {.codes = round_to_grid(dequantize(weight, 0, weight.rows()), kScheme), .kept = {}};
+  }
+  Tensor vector(std::string_view name) const override { return floats_.vector(name); }
+
+ private:
+  static constexpr QuantScheme kScheme{.bits = 8, .group = 0, .store = ScaleStore::f32};
+  WithTokenizer floats_;
+};
+
+TEST(ExportHf, MatricesThatLieTogetherReadBackCodeForCode) {
+  for (const std::string name : {"phi4", "gpt-neox", "gemma2", "olmo2", "stablelm"}) {
+    const Rounded model(EDGEQ_SOURCE_DIR "/tests/golden/logits/" + name);
+    const TempDir dir;
+    export_hf(model, dir.file("out"), {.layout = HfLayout::compressed});
+    const auto read = open_checkpoint(dir.file("out"));
+    for (const SiteShape& site : all_sites(model.config())) {
+      if (!model.form(site.name).scheme) continue;
+      const QuantizedTensor codes = *model.weight(site.name).codes;
+      EXPECT_TRUE(read->codes(site.name) == codes) << name << " " << site.name;
+      Tensor expected(DType::f32, {codes.rows, codes.cols});
+      dequantize_into(codes, expected.matrix());
+      const Tensor loaded = read->load(site.name);
+      EXPECT_EQ(std::memcmp(loaded.data(), expected.data(), size_t(expected.bytes())), 0)
+          << name << site.name;
+    }
+  }
+}
+
+TEST(ExportHf, RefusesCodesOfTransposedMatrices) {
+  const Rounded model(EDGEQ_SOURCE_DIR "/tests/golden/logits/gpt2");
+  const TempDir dir;
+  EXPECT_THAT(error_of([&] { export_hf(model, dir.file("out"), {.layout = HfLayout::compressed}); }),
+              HasSubstr("family gpt2 keeps its matrices transposed"));
 }
 
 TEST(HfConfigJson, RefusesAModelThatNoArchitectureDescribes) {
