@@ -188,21 +188,26 @@ TEST(Gptq, GroupOrderAndFeedbackWeightsLowerTheLoss) {
 TEST(Gptq, IsTheSameForOneAndTwoThreads) {
   const Tensor weight = random_matrix(150, 192, 9);
   const InputStats stats = stats_of(random_inputs(300, 192, 0.5, 10));
-  set_thread_count(1);
-  const auto one = quantize("gptq", "int4-g32-sym", weight, stats).weight;
-  set_thread_count(2);
-  EXPECT_EQ(quantize("gptq", "int4-g32-sym", weight, stats).weight, one);
+  for (const char* scheme : {"int4-g32-sym", "iq4nl-g32-s8"}) {
+    set_thread_count(1);
+    const auto one = quantize("gptq", scheme, weight, stats).weight;
+    set_thread_count(2);
+    EXPECT_EQ(quantize("gptq", scheme, weight, stats).weight, one) << scheme;
+  }
 }
 
 TEST(Gptq, StackedMatricesEqualTheirParts) {
-  const Tensor weight = random_matrix(100, 192, 11);
-  const InputStats stats = stats_of(random_inputs(300, 192, 0.5, 12));
-  const auto quantizer = make_quantizer("gptq", parse_scheme("int4-g32-asym"), {});
-  const Tensor whole = dequantized(quantizer->quantize(weight.matrix(), stats).weight);
-  for (const auto& [first, count] : {std::pair<int64_t, int64_t>{0, 7}, {7, 93}}) {
-    const Tensor part =
-        dequantized(quantizer->quantize(weight.matrix().slice_rows(first, count), stats).weight);
-    for (int64_t i = 0; i < part.size(); ++i) ASSERT_EQ(part.f32()[i], whole.f32()[first * 192 + i]);
+  const Tensor weight = random_matrix(100, 256, 11);
+  const InputStats stats = stats_of(random_inputs(300, 256, 0.5, 12));
+  for (const char* scheme : {"int4-g32-asym", "iq4nl-g32-s8", "q4_k"}) {
+    const auto quantizer = make_quantizer("gptq", parse_scheme(scheme), {});
+    const Tensor whole = dequantized(quantizer->quantize(weight.matrix(), stats).weight);
+    for (const auto& [first, count] : {std::pair<int64_t, int64_t>{0, 7}, {7, 93}}) {
+      const Tensor part =
+          dequantized(quantizer->quantize(weight.matrix().slice_rows(first, count), stats).weight);
+      for (int64_t i = 0; i < part.size(); ++i)
+        ASSERT_EQ(part.f32()[i], whole.f32()[first * 256 + i]) << scheme;
+    }
   }
 }
 
