@@ -43,9 +43,6 @@ class PackedMatrix {
   void read_row(int64_t row, float* scratch, float* out) const noexcept;
 
  private:
-  void look_at(const std::byte* panels, int64_t panel_bytes);
-  KernelWeight quantized_weight() const;
-
   const KernelTable* kernels_ = nullptr;
   bool quantized_ = false;
   int64_t rows_ = 0, cols_ = 0, panels_ = 0, panel_bytes_ = 0;
