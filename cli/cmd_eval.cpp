@@ -19,7 +19,7 @@ namespace edgeq {
 namespace {
 
 struct EvalArgs {
-  std::string model, text, against, engine = "auto", activations = "int8_block";
+  std::string model, text, against, engine = "auto", against_engine, activations = "int8_block";
   int64_t context = 512, windows = 0;
   RuntimeOptions runtime;
   bool json = false, quiet = false;
@@ -53,7 +53,8 @@ void evaluate(EvalArgs& args) {
   const OpenModel open = open_model(args.model, engine, args.runtime);
   std::optional<OpenModel> reference;
   if (!args.against.empty()) {
-    reference = open_model(args.against, engine, args.runtime);
+    reference = open_model(
+        args.against, args.against_engine.empty() ? engine : parse_engine(args.against_engine), args.runtime);
     if (reference->tokenizer.hash() != open.tokenizer.hash())
       throw Error(fmt::format("{} and {} turn text into different tokens; expected the same tokenizer",
                               args.model, args.against));
@@ -89,6 +90,11 @@ void add_eval_command(CLI::App& app) {
   command->add_option("--engine", args->engine, "engine of float models: auto, runtime or torch")
       ->check(CLI::IsMember({"auto", "runtime", "torch"}))
       ->capture_default_str();
+  command
+      ->add_option("--against-engine", args->against_engine,
+                   "engine of the reference, default as --engine; torch on the same packed file holds the\n"
+                   "runtime against LibTorch on the same codes")
+      ->check(CLI::IsMember({"auto", "runtime", "torch"}));
   command->add_option("--activations", args->activations, "of packed models: int8_block, int8_token or f32")
       ->check(CLI::IsMember({"int8_block", "int8_token", "f32"}))
       ->capture_default_str();
