@@ -23,6 +23,7 @@ EDGEQ = os.path.join(HERE, "..", "build", "release", "bin", "edgeq")
 GPTQ = "quantizer: gptq, scheme: {scheme}"
 TABLE = "quantizer: rtn, scheme: q8_0"  # as llama.cpp stores it
 CORRECTED = GPTQ + ", correct: {{strength: 0.5}}"
+REFINED = CORRECTED + ", refine: [polish, refit, polish]"
 STAGES = [  # each adds one stage to the one before it, or changes one thing
     ("round to nearest", "quantizer: rtn, scheme: {scheme}"),
     ("scale search, weighted by E(x^2)", "quantizer: rtn, scheme: {scheme}, options: {{search: weighted}}"),
@@ -33,57 +34,61 @@ STAGES = [  # each adds one stage to the one before it, or changes one thing
     ("correction 1 instead of 0.5", GPTQ + ", correct: {{strength: 1}}"),
     ("damping 0.05 instead of 0.01", GPTQ + ", options: {{damp: 0.05}}, correct: {{strength: 0.5, damp: 0.05}}"),
     ("default + polish", CORRECTED + ", refine: [polish]"),
-    ("default + polish, refit, polish", CORRECTED + ", refine: [polish, refit, polish]"),
+    ("default + polish, refit, polish", REFINED),
 ]
-GRIDS = {  # the default on other grids: (blocks, table)
-    "Q4_0, table of 6 bits by GPTQ": ("q4_0", "quantizer: gptq, scheme: int6-g32-sym"),
-    "IQ4_NL": ("iq4_nl", TABLE),
-    "iq4nl-g32-s8, table of 6 bits by GPTQ": ("iq4nl-g32-s8", "quantizer: gptq, scheme: int6-g32-sym"),
-    "int4-g64-sym": ("int4-g64-sym", TABLE),
-    "int3-g32-sym": ("int3-g32-sym", TABLE),
+SIX = "quantizer: gptq, scheme: int6-g32-sym"
+GRIDS = {  # other grids: (blocks, rule, table)
+    "default on Q4_0, table of 6 bits by GPTQ": ("q4_0", CORRECTED, SIX),
+    "default on IQ4_NL": ("iq4_nl", CORRECTED, TABLE),
+    "default on IQ4_NL + polish, refit, polish": ("iq4_nl", REFINED, TABLE),
+    "default on iq4nl-g32-s8, table of 6 bits by GPTQ": ("iq4nl-g32-s8", CORRECTED, SIX),
+    "default on int4-g64-sym": ("int4-g64-sym", CORRECTED, TABLE),
+    "default on int3-g32-sym": ("int3-g32-sym", CORRECTED, TABLE),
 }
 
 
 def rows(a):
-    """-> [(name, how to make the file)], in the order of the table."""
-    out = [("Q4_0: " + name, lambda path, rule=rule: ours(a, path, "q4_0", rule)) for name, rule in STAGES]
-    for name, (scheme, table) in GRIDS.items():
-        out.append(("default on " + name, lambda path, scheme=scheme, table=table: ours(a, path, scheme, CORRECTED, table)))
+    """-> [(name, how to make the file from its path without ending, to its path)], in the order of the table."""
+    out = [("Q4_0: " + name, lambda stem, rule=rule: ours(a, stem, "q4_0", rule)) for name, rule in STAGES]
+    for name, (scheme, rule, table) in GRIDS.items():
+        out.append((name, lambda stem, made=(scheme, rule, table): ours(a, stem, *made)))
     if a.llama:
         for kind in ("Q4_0", "IQ4_NL", "Q4_1"):
-            out.append((f"llama.cpp {kind}, imatrix", lambda path, kind=kind: llama(a, path, kind)))
+            out.append((f"llama.cpp {kind}, imatrix", lambda stem, kind=kind: llama(a, stem, kind)))
     return [(name, make) for name, make in out if re.search(a.rows, name)]
 
 
-def ours(a, path, scheme, rule, table=TABLE):
-    recipe = os.path.splitext(path)[0] + ".yaml"
-    with open(recipe, "w", encoding="utf-8") as f:
+def ours(a, stem, scheme, rule, table=TABLE):
+    with open(stem + ".yaml", "w", encoding="utf-8") as f:
         f.write(f"calibration: {{windows: {a.windows}, tokens: 512}}\nrules:\n"
                 f"  - {{match: \"embedding\", {table}}}\n"
                 f"  - {{match: \"*\", {rule.format(scheme=scheme)}}}\n")
-    subprocess.run([EDGEQ, "quantize", recipe, "--model", a.model, "--calibration", a.calibration, "-o", path, "--overwrite", "--quiet",
-                    "--threads", str(a.threads)], check=True, stdout=subprocess.DEVNULL)
+    gguf = scheme in ("q4_0", "iq4_nl") and table == TABLE  # then the very file that llama.cpp runs is measured
+    path, target = (stem + ".gguf", "gguf:" + scheme) if gguf else (stem + ".packed", "packed")
+    subprocess.run([EDGEQ, "quantize", stem + ".yaml", "--model", a.model, "--calibration", a.calibration, "--for", target, "-o", path,
+                    "--overwrite", "--quiet", "--threads", str(a.threads)], check=True, stdout=subprocess.DEVNULL)
+    return path
 
 
-def llama(a, path, kind):
+def llama(a, stem, kind):
     tool = lambda name, *rest: subprocess.run([os.path.join(a.llama, name), *map(str, rest)], check=True,
                                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     imatrix = os.path.join(a.work, "imatrix.gguf")
     if not os.path.exists(imatrix):
         tool("llama-imatrix", "-m", a.gguf, "-f", a.calibration, "-o", imatrix, "--chunks", a.windows, "-c", 512, "-t", a.threads,
              "--no-ppl")
-    tool("llama-quantize", "--imatrix", imatrix, "--token-embedding-type", "q8_0", a.gguf, path, kind, a.threads)
+    tool("llama-quantize", "--imatrix", imatrix, "--token-embedding-type", "q8_0", a.gguf, stem + ".gguf", kind, a.threads)
+    return stem + ".gguf"
 
 
 def measure(a, name, make):
-    path = os.path.join(a.work, re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-"))
-    result = path + ".json"
+    stem = os.path.join(a.work, re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-"))
+    result = stem + ".json"
     if os.path.exists(result):
         with open(result, encoding="utf-8") as f:
             return json.load(f)
-    path += ".gguf" if name.startswith("llama") else ".packed"
     start, used = time.time(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    make(path)
+    path = make(stem)
     now = resource.getrusage(resource.RUSAGE_CHILDREN)
     row = {"name": name, "seconds": time.time() - start,
            "cpu_seconds": now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime}
