@@ -266,7 +266,8 @@ void write_file(const std::string& path, const StatsKey& key, const StatsMap& st
   const Handle access = newest_format();
   const Handle file(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access), H5Fclose, "create the file");
   write_key(file, key);
-  for (const auto& [name, input] : stats) with_context(name, [&] { write_input(file, name, input); });
+  for (const auto& entry : stats)
+    with_context(entry.first, [&] { write_input(file, entry.first, entry.second); });
   check(H5Fflush(file, H5F_SCOPE_GLOBAL), "write the file");  // a full disk shows here, not in the destructor
 }
 

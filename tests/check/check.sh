@@ -24,6 +24,17 @@ for object in $(find build/release/runtime -name '*.o' 2>/dev/null | grep -E 'ke
   nm --defined-only "$object" | awk '$2 ~ /^[WVuw]$/' | grep -q . && fail "$object defines weak symbols"
 done
 
+# What is always a mistake (.clang-tidy), in the sources of the last commit and of the working tree. Not where LibTorch
+# is included: clang 14 cannot read its headers in C++20.
+commands=build/release/compile_commands.json
+if [[ -f $commands ]]; then
+  for f in $({ git diff --name-only --diff-filter=d HEAD; git diff --name-only --diff-filter=d HEAD~1 HEAD; } 2>/dev/null |
+    grep '\.cpp$' | grep -v torch | sort -u); do
+    grep -q "/$f\"" $commands || continue
+    clang-tidy-14 --quiet -p build/release "$f" 2>/dev/null | grep -E ': error:' && fail "$f: clang-tidy objects"
+  done
+fi
+
 # Nothing that belongs to one machine.
 git grep -nE '(/home/|/work/|/root/)[a-z]' -- . ':!tests/check/check.sh' && fail "a path of a machine is committed"
 
