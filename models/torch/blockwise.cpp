@@ -45,7 +45,7 @@ class TorchBlockwise final : public BlockwiseModel {
 
   void step(const Block& block, int stage, State& state) const override {
     const c10::InferenceMode guard;
-    const LayerWeights layer = weights_of(block);
+    const LayerTensors layer = weights_of(block);
     const at::Tensor input = view_of(state.input);
     at::Tensor hidden = view_of(state.hidden);
     switch (stage) {

@@ -72,7 +72,7 @@ at::Tensor find(const std::vector<NamedTensor>& tensors, std::string_view name) 
   return {};
 }
 
-Norm find_norm(const std::vector<NamedTensor>& tensors, const std::string& name) {
+NormTensors find_norm(const std::vector<NamedTensor>& tensors, const std::string& name) {
   return {find(tensors, name), find(tensors, name + ".bias")};
 }
 
@@ -83,8 +83,8 @@ at::Tensor view_of(const Tensor& tensor) {
   return at::from_blob(const_cast<float*>(tensor.f32()), tensor.shape(), at::kFloat);
 }
 
-LayerWeights weights_of(const Block& block) {
-  const auto linear = [&](std::string_view part) -> Linear {
+LayerTensors weights_of(const Block& block) {
+  const auto linear = [&](std::string_view part) -> LinearTensors {
     const std::string name = layer_site(block.index, part);
     for (const Site& site : block.sites)
       if (site.name == name) return {view_of(site.weight), view_of(site.bias)};
@@ -108,7 +108,7 @@ LayerWeights weights_of(const Block& block) {
           .k_norm = norm("attn.k_norm")};
 }
 
-at::Tensor linear(const at::Tensor& x, const Linear& layer) {
+at::Tensor linear(const at::Tensor& x, const LinearTensors& layer) {
   if (c10::GradMode::is_enabled()) return at::linear(x, layer.weight, layer.bias);
   at::Tensor y = sliced_product(x, layer.weight);
   return layer.bias.defined() ? y.add_(layer.bias) : y;
@@ -134,7 +134,7 @@ const Rotary& Decoder::rotary(const LayerShape& shape, int64_t room) const {
   return **std::ranges::find_if(rotaries_, [&](const auto& rotary) { return rotary->rope() == rope; });
 }
 
-at::Tensor Decoder::norm(const at::Tensor& x, const Norm& norm) const {
+at::Tensor Decoder::norm(const at::Tensor& x, const NormTensors& norm) const {
   if (!norm.gain.defined()) return x;
   if (!norm.bias.defined()) return rms_norm(x, norm.gain, config_.norm_epsilon);
   return rms_norm(x - at::mean(x, -1, true), norm.gain, config_.norm_epsilon) + norm.bias;
@@ -152,15 +152,15 @@ at::Tensor Decoder::embed(const Ends& ends, std::span<const TokenId> tokens, int
   return hidden + find(ends.others, "positions").view({-1, config_.hidden}).narrow(0, first, count);
 }
 
-at::Tensor Decoder::qkv_input(const LayerWeights& layer, const at::Tensor& hidden) const {
+at::Tensor Decoder::qkv_input(const LayerTensors& layer, const at::Tensor& hidden) const {
   return norm(hidden, layer.attn_norm);
 }
 
-at::Tensor Decoder::o_input(const LayerWeights& layer, const LayerShape& shape, const at::Tensor& qkv_input,
+at::Tensor Decoder::o_input(const LayerTensors& layer, const LayerShape& shape, const at::Tensor& qkv_input,
                             KeyValues* past) const {
   const int64_t tokens = qkv_input.size(0);
   // A norm over all heads together comes before they are told apart, one of each head after.
-  const auto heads_of = [&](const Linear& projection, const Norm& gain, int64_t heads) {
+  const auto heads_of = [&](const LinearTensors& projection, const NormTensors& gain, int64_t heads) {
     const at::Tensor all = linear(qkv_input, projection);
     const Shape shape_of_heads = {tokens, heads, shape.head_dim};
     return config_.joint_qk_norm ? norm(all, gain).view(shape_of_heads)
@@ -179,11 +179,11 @@ at::Tensor Decoder::o_input(const LayerWeights& layer, const LayerShape& shape, 
   return attend(q, past->keys.narrow(1, 0, past->length), past->values.narrow(1, 0, past->length), options);
 }
 
-at::Tensor Decoder::up_input(const LayerWeights& layer, const at::Tensor& hidden) const {
+at::Tensor Decoder::up_input(const LayerTensors& layer, const at::Tensor& hidden) const {
   return norm(hidden, config_.residual == Residual::parallel_shared ? layer.attn_norm : layer.mlp_norm);
 }
 
-at::Tensor Decoder::down_input(const LayerWeights& layer, const at::Tensor& up_input) const {
+at::Tensor Decoder::down_input(const LayerTensors& layer, const at::Tensor& up_input) const {
   const at::Tensor up = linear(up_input, layer.up);
   const at::Tensor x = config_.gated_mlp ? linear(up_input, layer.gate) : up;
   const at::Tensor active = config_.nonlinearity == Nonlinearity::silu        ? at::silu(x)
@@ -192,17 +192,17 @@ at::Tensor Decoder::down_input(const LayerWeights& layer, const at::Tensor& up_i
   return config_.gated_mlp ? active * up : active;
 }
 
-at::Tensor Decoder::attention_update(const LayerWeights& layer, const at::Tensor& o_input) const {
+at::Tensor Decoder::attention_update(const LayerTensors& layer, const at::Tensor& o_input) const {
   const at::Tensor update = norm(linear(o_input, layer.o), layer.attn_post_norm);
   return config_.residual_scale == 1 ? update : update * config_.residual_scale;
 }
 
-at::Tensor Decoder::mlp_update(const LayerWeights& layer, const at::Tensor& down_input) const {
+at::Tensor Decoder::mlp_update(const LayerTensors& layer, const at::Tensor& down_input) const {
   const at::Tensor update = norm(linear(down_input, layer.down), layer.mlp_post_norm);
   return config_.residual_scale == 1 ? update : update * config_.residual_scale;
 }
 
-at::Tensor Decoder::block(const LayerWeights& layer, const LayerShape& shape, const at::Tensor& hidden,
+at::Tensor Decoder::block(const LayerTensors& layer, const LayerShape& shape, const at::Tensor& hidden,
                           KeyValues* past) const {
   const at::Tensor attended =
       hidden + attention_update(layer, o_input(layer, shape, qkv_input(layer, hidden), past));

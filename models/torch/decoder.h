@@ -20,19 +20,19 @@
 namespace edgeq {
 
 // y = x weight^T + bias. weight [out, in]; bias [out] or undefined.
-struct Linear {
+struct LinearTensors {
   at::Tensor weight, bias;
 };
 
 // gain [n] or undefined: x stays as it is. bias [n] or undefined (NormKind::rms).
-struct Norm {
+struct NormTensors {
   at::Tensor gain, bias;
 };
 
-struct LayerWeights {
-  Linear q, k, v, o, gate, up, down;  // gate: undefined where there is none
-  Norm attn_norm, attn_post_norm, mlp_norm, mlp_post_norm;
-  Norm q_norm, k_norm;
+struct LayerTensors {
+  LinearTensors q, k, v, o, gate, up, down;  // gate: undefined where there is none
+  NormTensors attn_norm, attn_post_norm, mlp_norm, mlp_post_norm;
+  NormTensors q_norm, k_norm;
 };
 
 // Keys (rotated) and values of the tokens so far: [kv_heads, capacity, head_dim], `length` of them in use.
@@ -45,10 +45,10 @@ struct KeyValues {
 // f32 elements of `tensor` without a copy: it must outlive the result. Undefined for an empty tensor.
 at::Tensor view_of(const Tensor& tensor);
 // The weights of a block, as views.
-LayerWeights weights_of(const Block& block);
+LayerTensors weights_of(const Block& block);
 
 // x [tokens, in] -> [tokens, out].
-at::Tensor linear(const at::Tensor& x, const Linear& layer);
+at::Tensor linear(const at::Tensor& x, const LinearTensors& layer);
 // x / sqrt(mean(x^2) + epsilon) * gain over the last dimension.
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& gain, double epsilon);
 
@@ -61,26 +61,26 @@ class Decoder {
   at::Tensor embed(const Ends& ends, std::span<const TokenId> tokens, int64_t first) const;
 
   // What the sites of each stage read, [tokens, in].
-  at::Tensor qkv_input(const LayerWeights& layer, const at::Tensor& hidden) const;
+  at::Tensor qkv_input(const LayerTensors& layer, const at::Tensor& hidden) const;
   // `past`: the tokens before these, to which these are appended; nullptr for a whole sequence in one call.
-  at::Tensor o_input(const LayerWeights& layer, const LayerShape& shape, const at::Tensor& qkv_input,
+  at::Tensor o_input(const LayerTensors& layer, const LayerShape& shape, const at::Tensor& qkv_input,
                      KeyValues* past) const;
-  at::Tensor up_input(const LayerWeights& layer, const at::Tensor& hidden) const;
-  at::Tensor down_input(const LayerWeights& layer, const at::Tensor& up_input) const;
+  at::Tensor up_input(const LayerTensors& layer, const at::Tensor& hidden) const;
+  at::Tensor down_input(const LayerTensors& layer, const at::Tensor& up_input) const;
 
   // What attention and feed-forward add to the residual stream.
-  at::Tensor attention_update(const LayerWeights& layer, const at::Tensor& o_input) const;
-  at::Tensor mlp_update(const LayerWeights& layer, const at::Tensor& down_input) const;
+  at::Tensor attention_update(const LayerTensors& layer, const at::Tensor& o_input) const;
+  at::Tensor mlp_update(const LayerTensors& layer, const at::Tensor& down_input) const;
 
   // One block over the residual stream [tokens, hidden].
-  at::Tensor block(const LayerWeights& layer, const LayerShape& shape, const at::Tensor& hidden,
+  at::Tensor block(const LayerTensors& layer, const LayerShape& shape, const at::Tensor& hidden,
                    KeyValues* past) const;
   // What the head reads.
   at::Tensor head_input(const Ends& ends, const at::Tensor& hidden) const;
   at::Tensor logits(const Ends& ends, const at::Tensor& head_input) const;
 
  private:
-  at::Tensor norm(const at::Tensor& x, const Norm& norm) const;
+  at::Tensor norm(const at::Tensor& x, const NormTensors& norm) const;
   const Rotary& rotary(const LayerShape& shape, int64_t room) const;
 
   ModelConfig config_;

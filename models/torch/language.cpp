@@ -62,7 +62,7 @@ class TorchModel final : public LanguageModel {
   Decoder decoder_;
   Ends ends_;
   std::vector<Block> blocks_;  // own what layers_ views
-  std::vector<LayerWeights> layers_;
+  std::vector<LayerTensors> layers_;
   int64_t weight_bytes_ = 0;
 };
 

@@ -16,7 +16,7 @@ class TorchDecoder : public testing::TestWithParam<std::string> {
   std::unique_ptr<Checkpoint> checkpoint_ = open_checkpoint(read_golden(GetParam()).folder);
   Decoder decoder_{checkpoint_->config()};
   Block block_ = load_block(*checkpoint_, 0);
-  LayerWeights layer_ = weights_of(block_);
+  LayerTensors layer_ = weights_of(block_);
   LayerShape shape_ = checkpoint_->config().layers[0];
   at::Tensor x_ = at::sin(at::arange(21 * 32, at::kFloat).view({21, 32}) * 1.7);
 
@@ -39,13 +39,13 @@ TEST_P(TorchDecoder, GradientsAreThoseOfFiniteDifferences) {
   const at::Tensor pick = at::cos(at::arange(21 * 32, at::kFloat).view({21, 32}) * 0.9);
   const at::Tensor direction = at::cos(at::arange(32, at::kFloat) * 2.3);
   const auto value = [&](double step) {
-    LayerWeights moved = layer_;
+    LayerTensors moved = layer_;
     moved.attn_norm.gain = layer_.attn_norm.gain + direction * step;
     moved.k.weight = layer_.k.weight + layer_.k.weight * step;
     moved.down.weight = layer_.down.weight + layer_.down.weight * step;
     return at::sum(decoder_.block(moved, shape_, x_, nullptr).to(at::kDouble) * pick).item<double>();
   };
-  LayerWeights leaf = layer_;
+  LayerTensors leaf = layer_;
   for (at::Tensor* t : {&leaf.attn_norm.gain, &leaf.k.weight, &leaf.down.weight})
     *t = t->clone().requires_grad_(true);
   at::sum(decoder_.block(leaf, shape_, x_, nullptr) * pick).backward();
