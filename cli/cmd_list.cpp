@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "cli/commands.h"
+#include "models/target.h"
 #include "quantizers/registry.h"
 #include "recipe/parse.h"
 #include "runtime/kernels/kernel_table.h"
@@ -41,7 +42,10 @@ void list(const ListArgs& args) {
   } else if (args.what == "refiners") {
     for (const RefinerEntry& r : refiners()) print_line(args.plain, r.name, r.summary);
   } else if (args.what == "targets") {
-    for (const std::string& target : target_names()) print_line(args.plain, target, "");
+    for (const TargetEntry& t : targets())
+      print_line(args.plain,
+                 t.takes_group && !args.plain ? fmt::format("{}[:g<group>]", t.name) : std::string(t.name),
+                 t.summary);
   } else {
     const std::string_view active = kernels().isa;
     for (const KernelTable* table : runnable_kernels())

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -10,6 +11,7 @@
 #include "cli/engines.h"
 #include "cli/progress_bar.h"
 #include "cli/proof.h"
+#include "cli/ship_check.h"
 #include "core/error.h"
 #include "core/parallel.h"
 #include "core/text.h"
@@ -36,7 +38,7 @@ Recipe load_with_overrides(const QuantizeArgs& args, const std::string& name) {
   if (!args.calibration.empty()) recipe.calibration.corpus = args.calibration;
   if (!args.statistics.empty()) recipe.calibration.statistics = args.statistics;
   if (args.windows != 0) recipe.calibration.windows = args.windows;
-  if (!args.target.empty()) recipe.target = parse_target(args.target);
+  if (!args.target.empty()) recipe.target = parse_target(args.target)->name();
   if (!args.prove.empty()) recipe.prove.corpus = args.prove;
   if (args.no_proof) recipe.prove.corpus.clear();
   if (!args.output.empty()) recipe.output = args.output;
@@ -45,8 +47,11 @@ Recipe load_with_overrides(const QuantizeArgs& args, const std::string& name) {
 
 std::string default_output(const Recipe& recipe) {
   const std::string model = fs::path(recipe.model).lexically_normal().stem().string();
-  const std::string ending = recipe.target == Target::packed ? "packed" : "gguf";
-  return fmt::format("{}-{}.{}", model, recipe.name, ending);
+  const auto target = parse_target(recipe.target);
+  if (!target->ending().empty()) return fmt::format("{}-{}.{}", model, recipe.name, target->ending());
+  std::string folder = fmt::format("{}-{}-{}", model, recipe.name, target->name());
+  std::ranges::replace(folder, ':', '-');
+  return folder;
 }
 
 // "out/llama.packed" -> "out/llama.int8.packed": where a recipe to compare with leaves its file.
@@ -112,16 +117,20 @@ void quantize(const QuantizeArgs& args) {
   std::vector<ProofFile> files;
   for (const Job& job : jobs) {
     make_folder_of(job.output);
-    const QuantizeOutcome done = quantize_model(job.plan,
-                                                {.checkpoint = *checkpoint,
-                                                 .model = *model,
-                                                 .calibration = calibration ? &*calibration : nullptr,
-                                                 .output = job.output,
-                                                 .existing = existing},
-                                                bar.callback());
+    const QuantizeOutcome done = quantize_model(
+        job.plan,
+        {.checkpoint = *checkpoint,
+         .model = *model,
+         .calibration = calibration ? &*calibration : nullptr,
+         .output = job.output,
+         .existing = existing,
+         .run = fits_in_run_check(checkpoint->config()) ? run_check(args.threads) : RunCheck()},
+        bar.callback());
     if (!args.json)
       fmt::print("{}: {}, {:.3f} bits per weight, {}\n", job.output, bytes_text(done.file_bytes),
                  job.plan.bits_per_weight(), duration_text(done.seconds));
+    if (!args.json)
+      for (const std::string& note : done.notes) fmt::print("note: {}\n", note);
     files.push_back({job.plan.recipe.title, job.output, done.seconds, done.sites});
   }
   if (recipe.prove.corpus.empty()) {
@@ -154,7 +163,7 @@ void add_quantize_command(CLI::App& app) {
   command->add_option("--prove", args->prove, "text to prove on");
   command->add_option("-o,--output", args->output, "file to write");
   command->add_option("--for", args->target,
-                      "packed, gguf:q4_0, gguf:iq4_nl or gguf:q8_0: fixes the grid before codes are chosen");
+                      "target (edgeq list targets): fixes the grid before codes are chosen");
   command->add_option("--threads", args->threads, "threads, 0: all cores")->check(CLI::Range(0, 256));
   command->add_flag("--dry-run", args->dry_run,
                     "print what happens to each site, bytes and memory, and stop");

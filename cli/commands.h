@@ -23,6 +23,8 @@ void add_inspect_command(CLI::App& app);
 void add_quantize_command(CLI::App& app);
 void add_calibrate_command(CLI::App& app);
 void add_export_command(CLI::App& app);
+void add_convert_command(CLI::App& app);
+void add_verify_command(CLI::App& app);
 void add_list_command(CLI::App& app);
 void add_completions_command(CLI::App& app);
 

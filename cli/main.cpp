@@ -37,11 +37,13 @@ int main(int argc, char** argv) {
       "`edgeq COMMAND --help` tells about one command.");
   edgeq::add_quantize_command(app);
   edgeq::add_calibrate_command(app);
-  edgeq::add_export_command(app);
   edgeq::add_eval_command(app);
   edgeq::add_run_command(app);
   edgeq::add_bench_command(app);
   edgeq::add_inspect_command(app);
+  edgeq::add_export_command(app);
+  edgeq::add_convert_command(app);
+  edgeq::add_verify_command(app);
   edgeq::add_list_command(app);
   edgeq::add_completions_command(app);
   return edgeq::run_application(app, argc, argv);

@@ -38,7 +38,7 @@ Report blank_report(const ProofJob& job, const Corpus& corpus, const OpenModel& 
   report.title = job.recipe.title;
   report.model = std::filesystem::path(job.recipe.model).lexically_normal().filename().string();
   report.recipe = job.recipe.name;
-  report.target = target_text(job.recipe.target);
+  report.target = job.recipe.target;
   report.version = version();
   report.machine = machine_name();
   report.isa = active_isa();
@@ -68,7 +68,7 @@ void prove_files(const ProofJob& job, ProgressBar& bar) {
   // A file for another tool is opened as the float model that its codes mean: its speed is that tool's
   // affair.
   MeasureLatency measure;
-  if (job.recipe.target == Target::packed)
+  if (job.recipe.target == "packed")
     measure = [&](const std::string& file) {
       return measure_in_child(
           file,

@@ -202,6 +202,26 @@ void GgufExport::write(const Item& item) {
 
 }  // namespace
 
+std::vector<std::string> gguf_notes(const CodedModel& model) {
+  std::vector<std::string> notes;
+  int64_t window = 0;
+  for (const LayerShape& layer : model.config().layers) window = std::max(window, layer.window);
+  // The architectures whose window llama.cpp does not read.
+  const std::string& family = model.config().family;
+  const bool unread = family == "llama" || family == "qwen2" || family == "qwen3";
+  if (unread && window != 0 && window < model.config().context)
+    notes.push_back(
+        fmt::format("the context is cut to the sliding window of {}, which llama.cpp lacks here", window));
+  const Tokenizer tokenizer = model.tokenizer();
+  const auto takes_space = [](const AddedToken& t) { return t.lstrip || t.rstrip || t.single_word; };
+  const auto count = std::ranges::count_if(tokenizer.data().added, takes_space);
+  if (count != 0)
+    notes.push_back(fmt::format(
+        "{} added tokens take the white space beside them or stand alone as words; GGUF cannot say so",
+        count));
+  return notes;
+}
+
 int64_t export_gguf(const CodedModel& model, const std::string& path, OutputFile::Existing existing) {
   return with_context(path, [&] { return GgufExport(model, path, existing).run(); });
 }

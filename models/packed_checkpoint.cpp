@@ -41,6 +41,16 @@ class PackedCheckpoint final : public Checkpoint {
     return model_.find_weight(name) != nullptr || !model_.find_vector(name).empty();
   }
 
+  std::optional<QuantScheme> scheme(std::string_view name) const override {
+    const PackedWeight* weight = model_.find_weight(name);
+    return weight == nullptr ? std::nullopt : weight->scheme;
+  }
+  std::optional<QuantizedTensor> codes(std::string_view name) const override {
+    const PackedWeight* weight = model_.find_weight(name);
+    if (weight == nullptr || !weight->scheme) return std::nullopt;
+    return unpack_panels(*weight->scheme, weight->rows, weight->cols, weight->panels);
+  }
+
   std::string encoding(std::string_view name) const override {
     const PackedWeight* weight = model_.find_weight(name);
     if (weight != nullptr) return encoding_of(*weight);

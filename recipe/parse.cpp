@@ -9,6 +9,7 @@
 #include <filesystem>
 
 #include "core/error.h"
+#include "models/target.h"
 #include "recipe/yaml_reader.h"
 
 namespace edgeq {
@@ -99,7 +100,7 @@ Recipe read_recipe(const Reader& reader, const YAML::Node& root) {
        {"for",
         [&](const YAML::Node& n) {
           const std::string text = reader.scalar(n, "for");
-          recipe.target = reader.at(n, [&] { return parse_target(text); });
+          recipe.target = reader.at(n, [&] { return parse_target(text)->name(); });
         }},
        {"calibration", [&](const YAML::Node& n) { recipe.calibration = parse_calibration(reader, n); }},
        {"rules",
@@ -118,21 +119,6 @@ Recipe read_recipe(const Reader& reader, const YAML::Node& root) {
 }
 
 }  // namespace
-
-std::string target_text(Target target) { return target_names()[size_t(target)]; }
-
-const std::vector<std::string>& target_names() {
-  static const std::vector<std::string> names{"packed", "gguf:q4_0", "gguf:iq4_nl", "gguf:q8_0"};
-  return names;
-}
-
-Target parse_target(std::string_view text) {
-  const auto& names = target_names();
-  const auto found = std::find(names.begin(), names.end(), text);
-  if (found == names.end())
-    throw Error(fmt::format("target \"{}\" is unknown; expected one of {}", text, fmt::join(names, ", ")));
-  return Target(found - names.begin());
-}
 
 Recipe parse_recipe(std::string_view yaml, const std::string& file) {
   const std::filesystem::path path(file);

@@ -9,6 +9,7 @@
 #include "core/timer.h"
 #include "core/version.h"
 #include "recipe/compress.h"
+#include "recipe/journal_model.h"
 #include "recipe/write.h"
 
 namespace edgeq {
@@ -16,8 +17,8 @@ namespace {
 
 // Everything that the codes depend on.
 std::string journal_key(const Plan& plan, const QuantizeInputs& in) {
-  std::string key = fmt::format("edgeq {}\nmodel {}\ntarget {}\n", version(), in.checkpoint.hash(),
-                                target_text(plan.recipe.target));
+  std::string key =
+      fmt::format("edgeq {}\nmodel {}\ntarget {}\n", version(), in.checkpoint.hash(), plan.recipe.target);
   if (in.calibration != nullptr)
     key += fmt::format("corpus {}\nwindows {} of {}\n", in.calibration->corpus.hash,
                        in.calibration->windows.count(), in.calibration->windows.length);
@@ -67,10 +68,21 @@ QuantizeOutcome quantize_model(const Plan& plan, const QuantizeInputs& in, const
     provenance.windows = in.calibration->windows.count();
     provenance.window_tokens = in.calibration->windows.length;
   }
-  WrittenModel written =
-      write_model(plan, journal, in.checkpoint.tokenizer(), provenance, in.output, in.existing);
+  QuantizeOutcome outcome;
+  for (const std::string& part : part_names(plan.config))
+    for (const SiteResult& site : journal.load(part).sites) outcome.sites.push_back(site.report);
+  const auto codes = journal_model(plan, journal, in.checkpoint.tokenizer(),
+                                   provenance_json(plan, provenance, outcome.sites));
+  Shipped shipped = ship({.source = *codes,
+                          .target = *plan.target,
+                          .output = in.output,
+                          .existing = in.existing,
+                          .run = in.run});
   journal.remove();
-  return {.file_bytes = written.file_bytes, .seconds = timer.seconds(), .sites = std::move(written.sites)};
+  outcome.file_bytes = shipped.bytes;
+  outcome.notes = std::move(shipped.notes);
+  outcome.seconds = timer.seconds();
+  return outcome;
 }
 
 }  // namespace edgeq

@@ -16,6 +16,7 @@
 #include "models/import.h"
 #include "recipe/calibrate.h"
 #include "recipe/plan.h"
+#include "recipe/ship.h"
 
 namespace edgeq {
 
@@ -25,12 +26,14 @@ struct QuantizeInputs {
   const Calibration* calibration = nullptr;  // required when the plan needs statistics
   std::string output;
   OutputFile::Existing existing = OutputFile::Existing::refuse;
+  RunCheck run = {};  // of the file before it gets its name
 };
 
 struct QuantizeOutcome {
   int64_t file_bytes = 0;
   double seconds = 0;
   std::vector<SiteReport> sites;
+  std::vector<std::string> notes;  // what the target has no place for
 };
 
 // For work that takes long before it opens its output. Throws Error when there is a file.

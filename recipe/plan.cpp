@@ -39,18 +39,8 @@ void refuse_idle_rules(const Recipe& recipe, const ModelConfig& config,
   }
 }
 
-// The grid that the target can hold: a GGUF block type fixes group, zero and scale store.
-QuantScheme scheme_for(Target target, const QuantScheme& asked) {
-  switch (target) {
-    case Target::packed: return asked;
-    case Target::gguf_q4_0: return parse_scheme(asked.bits <= 4 ? "q4_0" : "q8_0");
-    case Target::gguf_iq4_nl: return parse_scheme(asked.bits <= 4 ? "iq4_nl" : "q8_0");
-    case Target::gguf_q8_0: return parse_scheme("q8_0");
-  }
-  return asked;
-}
-
-SitePlan plan_site(const Recipe& recipe, const SiteShape& shape, const Checkpoint& checkpoint) {
+SitePlan plan_site(const Recipe& recipe, const Target& target, const SiteShape& shape,
+                   const Checkpoint& checkpoint) {
   const bool tied = checkpoint.config().tied_head;
   const auto found = std::find_if(recipe.rules.begin(), recipe.rules.end(),
                                   [&](const Rule& r) { return answers_to(shape, tied, r.match); });
@@ -61,13 +51,21 @@ SitePlan plan_site(const Recipe& recipe, const SiteShape& shape, const Checkpoin
   site.source = checkpoint.encoding(shape.name);
   site.rule = int(found - recipe.rules.begin());
   return with_context(fmt::format("{}: {}", rule_place(recipe, *found), shape.name), [&] {
+    WeightForm asked{.rows = shape.rows, .cols = shape.cols};
     if (found->keep) {
-      site.keep = found->keep;
+      asked.dtype = *found->keep;
+    } else {
+      asked.scheme = found->scheme;
+    }
+    Placed placed = target.choose(shape, asked);
+    site.note = std::move(placed.note);
+    if (!placed.form.scheme) {
+      site.keep = placed.form.dtype;
       const PanelShape panels = float_panel_shape(*site.keep, site.rows, site.cols);
       site.bytes = panels.panels * panels.bytes;
       return site;
     }
-    site.scheme = scheme_for(recipe.target, found->scheme);
+    site.scheme = *placed.form.scheme;
     site.method = found->quantizer;
     site.quantizer = make_quantizer(found->quantizer, site.scheme, found->options);
     for (const std::string& name : found->refine) site.refiners.push_back(make_refiner(name));
@@ -75,7 +73,7 @@ SitePlan plan_site(const Recipe& recipe, const SiteShape& shape, const Checkpoin
     if (found->correct && shape.name != "embedding" && recipe.calibration.statistics.empty())
       site.correction = make_correction(*found->correct);
     check_columns(site.scheme, site.cols);
-    if (recipe.target == Target::packed) require_kernels(site.scheme);
+    if (recipe.target == "packed") require_kernels(site.scheme);
     const PanelShape panels = panel_shape(site.scheme, site.rows, site.cols);
     site.bytes = panels.panels * panels.bytes;
     return site;
@@ -153,11 +151,12 @@ bool Plan::needs_two_streams() const {
 Plan make_plan(const Recipe& recipe, const Checkpoint& checkpoint) {
   Plan plan;
   plan.recipe = recipe;
+  plan.target = parse_target(recipe.target);
   plan.config = checkpoint.config();
   const auto shapes = all_sites(plan.config);
   refuse_idle_rules(recipe, plan.config, shapes);
   for (const SiteShape& shape : shapes) {
-    plan.sites.push_back(plan_site(recipe, shape, checkpoint));
+    plan.sites.push_back(plan_site(recipe, *plan.target, shape, checkpoint));
     plan.weight_bytes += plan.sites.back().bytes;
     plan.weights += shape.rows * shape.cols;
   }
@@ -193,6 +192,10 @@ std::string plan_text(const Plan& plan) {
   for (const Line& l : lines)
     text += fmt::format("{:<26} {:>4}  {:>14}  {:<6} {:<26} {:>9}\n", l.kind, l.count, l.shape, l.source,
                         l.treatment, bytes_text(l.bytes));
+  std::map<std::string, int64_t> notes;
+  for (const SitePlan& s : plan.sites)
+    if (!s.note.empty()) ++notes[fmt::format("{}: {}", kind_of(s.name), s.note)];
+  for (const auto& [note, count] : notes) text += fmt::format("note: {} ({} sites)\n", note, count);
   text +=
       fmt::format("{} sites, {} of weights, {:.3f} bits per weight, about {} of memory while quantizing\n",
                   plan.sites.size(), bytes_text(plan.weight_bytes), plan.bits_per_weight(),

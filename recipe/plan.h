@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "models/import.h"
+#include "models/target.h"
 #include "quantizers/correction.h"
 #include "quantizers/quantizer.h"
 #include "quantizers/refiner.h"
@@ -29,8 +30,9 @@ struct SitePlan {
   std::shared_ptr<const Quantizer> quantizer;            // null when kept
   std::optional<Correction> correction;                  // of the weight, before the quantizer
   std::vector<std::shared_ptr<const Refiner>> refiners;  // after the quantizer, in order
-  int rule = 0;                                          // index into Recipe::rules
-  int64_t bytes = 0;                                     // in the kernels' layout
+  std::string note;   // why the target takes another form than the rule asks for
+  int rule = 0;       // index into Recipe::rules
+  int64_t bytes = 0;  // in the kernels' layout
 
   unsigned needs() const;         // Need flags
   std::string treatment() const;  // "gptq int4-g64-sym, corrected 0.5", "keep F16"
@@ -38,6 +40,7 @@ struct SitePlan {
 
 struct Plan {
   Recipe recipe;
+  std::shared_ptr<const Target> target;
   ModelConfig config;
   std::vector<SitePlan> sites;  // embedding, blocks in order, head unless tied
   int64_t weight_bytes = 0;     // all sites

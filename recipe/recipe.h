@@ -26,13 +26,6 @@ struct Rule {
   int line = 0;                     // in the recipe file, for messages
 };
 
-// What the result is written for. It fixes the grid before codes are chosen.
-enum class Target : uint8_t { packed, gguf_q4_0, gguf_iq4_nl, gguf_q8_0 };
-
-std::string target_text(Target target);      // "packed", "gguf:q4_0", ...
-Target parse_target(std::string_view text);  // Error listing the known
-const std::vector<std::string>& target_names();
-
 struct CalibrationSpec {
   std::string corpus;  // path of a text, "" = none given
   int64_t windows = 64, tokens = 512;
@@ -47,10 +40,10 @@ struct ProofSpec {
 };
 
 struct Recipe {
-  std::string name;   // file name without ending
-  std::string title;  // one line for tables and lists
-  std::string model;  // path, "" = given on the command line
-  Target target = Target::packed;
+  std::string name;               // file name without ending
+  std::string title;              // one line for tables and lists
+  std::string model;              // path, "" = given on the command line
+  std::string target = "packed";  // what the result is written for (models/target.h); fixes the grid
   CalibrationSpec calibration;
   std::vector<Rule> rules;
   ProofSpec prove;

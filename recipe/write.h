@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A complete journal -> the file that ships.
+// What a file says of where its codes came from.
 #pragma once
 
 #include <cstdint>
@@ -26,16 +26,6 @@ struct Provenance {
 
 std::string provenance_json(const Plan& plan, const Provenance& provenance,
                             const std::vector<SiteReport>& sites);
-
-struct WrittenModel {
-  int64_t file_bytes = 0;
-  std::vector<SiteReport> sites;  // in the plan's order
-};
-
-// Writes the plan's target at `path`, part by part.
-WrittenModel write_model(const Plan& plan, const Journal& journal, const Tokenizer& tokenizer,
-                         const Provenance& provenance, const std::string& path,
-                         OutputFile::Existing existing);
 
 // The parts of a plan in order: "embedding", "layers.0", ..., and "head" unless tied.
 std::vector<std::string> part_names(const ModelConfig& config);

@@ -39,7 +39,7 @@ TEST(Recipe, EveryKeyIsRead) {
   EXPECT_EQ(r.title, "Mixed");
   EXPECT_EQ(r.model, "model");
   EXPECT_EQ(r.output, "folder/out/m.packed");
-  EXPECT_EQ(r.target, Target::gguf_q8_0);
+  EXPECT_EQ(r.target, "gguf:q8_0");
   EXPECT_EQ(r.calibration.corpus, "folder/text.txt");
   EXPECT_EQ(r.calibration.statistics, "folder/stats.h5");
   EXPECT_EQ(r.calibration.windows, 8);
@@ -99,7 +99,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadRecipe{"rules:\n  - {match: x, quantizer: rtn, scheme: int4}\n", 2,
                   "scheme \"int4\" is not understood"},
         BadRecipe{"rules:\n  - {match: x, quantizer: rtn, schema: int4}\n", 2, "did you mean scheme?"},
-        BadRecipe{"for: onnx\n", 1, "target \"onnx\" is unknown; expected one of packed, gguf:q4_0"},
+        BadRecipe{"for: onnx\n", 1, "target \"onnx\" is unknown; expected one of packed, gguf, gguf:q4_0"},
         BadRecipe{"calibration:\n  windows: none\n", 2, "expected a whole number of at least 1"},
         BadRecipe{"calibration:\n  windows: 0\n", 2, "windows is \"0\""},
         BadRecipe{"calibration:\n  corpus: \"\"\n", 2, "corpus is empty"},

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "models/any_model.h"
+
+#include <filesystem>
+#include <fstream>
+
+#include "models/packed_checkpoint.h"
+
+namespace edgeq {
+namespace {
+
+bool is_packed(const std::string& path) {
+  std::error_code ignored;
+  if (!std::filesystem::is_regular_file(path, ignored)) return false;
+  char magic[4] = {};
+  std::ifstream(path, std::ios::binary).read(magic, sizeof magic);
+  return std::string_view(magic, sizeof magic) != "GGUF";
+}
+
+PackedModel open_packed(const std::string& path) {
+  return PackedModel::open(path, {.verify_checksums = true, .release_pages = true});
+}
+
+}  // namespace
+
+std::shared_ptr<const Checkpoint> open_any_checkpoint(const std::string& path) {
+  if (is_packed(path)) return open_packed_checkpoint(open_packed(path));
+  return open_checkpoint(path);
+}
+
+std::unique_ptr<CodedModel> open_any_coded(const std::string& path) {
+  if (is_packed(path)) return coded_model(open_packed(path));
+  return coded_model(std::shared_ptr<const Checkpoint>(open_checkpoint(path)));
+}
+
+}  // namespace edgeq

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+// The makers behind the table of targets (models/target.cpp). Each takes the whole name.
+#pragma once
+
+#include <memory>
+#include <string_view>
+
+#include "models/target.h"
+
+namespace edgeq {
+
+std::shared_ptr<const Target> make_packed_target(std::string_view name);
+std::shared_ptr<const Target> make_gguf_target(std::string_view name);
+std::shared_ptr<const Target> make_hf_target(std::string_view name);
+
+}  // namespace edgeq
