@@ -41,8 +41,9 @@ struct DeviceNeeds {
 };
 
 // What runs besides the file and the cache: the program, the tokenizer's tables, and the activations of a
-// piece of prompt. Measured with edgeq-run bench, peak resident less file and cache: 10 MB (tiny-llama), 27
-// MB (SmolLM2).
+// piece of prompt. Measured as the peak resident set of `edgeq-run bench --threads 4` less file and
+// cache: 8.5 MB (tiny-llama), 19 MB (SmolLM2, a prompt of 1024 tokens); the rest is room for larger
+// vocabularies and wider layers.
 inline constexpr int64_t kDeviceWorkBytes = 40'000'000;
 
 // Throws Error with the figures when the device has less usable memory than the model needs.
