@@ -77,7 +77,7 @@ DampedFactor factor_damped(MatrixView<const float> hessian, std::span<const int6
   }
 }
 
-std::vector<int64_t> column_order(MatrixView<const float> hessian, ColumnGroups groups, ColumnOrder order) {
+std::vector<int64_t> column_order(MatrixView<const float> hessian, GroupSpans groups, ColumnOrder order) {
   const int64_t d = hessian.cols;
   std::vector<int64_t> columns(size_t(d), 0);
   std::iota(columns.begin(), columns.end(), int64_t(0));
@@ -89,7 +89,7 @@ std::vector<int64_t> column_order(MatrixView<const float> hessian, ColumnGroups 
   return columns;
 }
 
-Feedback make_feedback(MatrixView<const float> hessian, ColumnGroups groups, ColumnOrder order,
+Feedback make_feedback(MatrixView<const float> hessian, GroupSpans groups, ColumnOrder order,
                        double damping) {
   const int64_t d = hessian.rows;
   EDGEQ_CHECK(hessian.cols == d && d % groups.together == 0, "a square Hessian in whole groups");

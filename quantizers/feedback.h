@@ -45,15 +45,14 @@ DampedFactor factor_damped(MatrixView<const float> hessian, std::span<const int6
 
 // Columns that share a scale, and columns (whole groups) that are rounded one after another because they
 // share an outer scale; `together` divides d.
-struct ColumnGroups {
+struct GroupSpans {
   int64_t group, together;
 };
 
 // columns [d, d] -> order.
-std::vector<int64_t> column_order(MatrixView<const float> hessian, ColumnGroups groups, ColumnOrder order);
+std::vector<int64_t> column_order(MatrixView<const float> hessian, GroupSpans groups, ColumnOrder order);
 
 // hessian [d, d] symmetric; damping as in factor_damped.
-Feedback make_feedback(MatrixView<const float> hessian, ColumnGroups groups, ColumnOrder order,
-                       double damping);
+Feedback make_feedback(MatrixView<const float> hessian, GroupSpans groups, ColumnOrder order, double damping);
 
 }  // namespace edgeq

@@ -178,7 +178,7 @@ class Gptq final : public Quantizer {
                               stats.hessian.empty() ? " without a hessian" : "", target.cols));
     QuantizeResult result{.weight = QuantizedTensor(options_.scheme, target.rows, target.cols), .notes = {}};
     const int64_t group = options_.scheme.group_size(target.cols);
-    const ColumnGroups groups{group, options_.scheme.super_blocks() ? kSuperBlock : group};
+    const GroupSpans groups{group, options_.scheme.super_blocks() ? kSuperBlock : group};
     const Feedback feedback = make_feedback(stats.hessian.matrix(), groups, options_.order, options_.damping);
     result.notes = {.damping = feedback.damping,
                     .damping_raises = feedback.damping_raises,

@@ -50,7 +50,8 @@ TEST(Cli, HelpSucceedsAndWrongUsageExitsWithTwo) {
   const Outcome help = edgeq("--help");
   EXPECT_EQ(help.code, 0);
   EXPECT_THAT(help.out, AllOf(HasSubstr("quantize"), HasSubstr("Examples:")));
-  for (const char* command : {"quantize", "calibrate", "export", "eval", "run", "bench", "inspect", "list"})
+  for (const char* command : {"quantize", "export", "convert", "verify", "calibrate", "export", "eval", "run",
+                              "bench", "inspect", "list"})
     EXPECT_THAT(edgeq(std::string(command) + " --help").out, HasSubstr("Example")) << command;
   EXPECT_EQ(edgeq("").code, 2);
   EXPECT_EQ(edgeq("quantise x").code, 2);
@@ -159,6 +160,29 @@ TEST(Cli, AGgufHoldsTheVeryWeightsThatWereChosenForIt) {
       edgeq("eval " + dir.file("tiny.packed") + text + " --against " + gguf + " --activations f32 --json");
   ASSERT_EQ(o.code, 0) << o.err;
   EXPECT_LT(nlohmann::json::parse(o.out).at("kl_mean"), 1e-6);
+}
+
+TEST(Cli, CodesGoFromToolToToolAndBack) {
+  const TempDir dir;
+  const std::string packed = dir.file("tiny.packed"), gguf = dir.file("tiny.gguf");
+  ASSERT_EQ(edgeq("quantize int4-rtn --model " + kTiny + " -o " + packed).code, 0);
+  const Outcome there = edgeq("export " + packed + " --to gguf -o " + gguf + " --json");
+  ASSERT_EQ(there.code, 0) << there.err;
+  const auto json = nlohmann::json::parse(there.out);
+  EXPECT_TRUE(json.at("ran"));
+  for (const auto& site : json.at("sites")) EXPECT_TRUE(site.at("exact")) << site;
+  expect_error(edgeq("export " + packed + " --to gguf -o " + gguf), "already exists");
+  EXPECT_EQ(edgeq("convert " + gguf + " --to packed --exact -o " + dir.file("back.packed")).code, 0);
+  const Outcome verified = edgeq("verify " + gguf + " --against " + kTiny);
+  EXPECT_EQ(verified.code, 0) << verified.err;
+  EXPECT_THAT(verified.out, HasSubstr("mean KL divergence"));
+  const std::string old = read_text_file(gguf);
+  const Outcome full =
+      run("ulimit -f 64; exec " + kEdgeq + " export " + packed + " --to gguf --overwrite -o " + gguf);
+  expect_error(full, "tiny.gguf");
+  EXPECT_EQ(read_text_file(gguf), old) << "a full disk leaves the old file";
+  fs::resize_file(gguf, fs::file_size(gguf) - 100);
+  expect_error(edgeq("verify " + gguf), "tiny.gguf");
 }
 
 TEST(Cli, CachedStatisticsAreUsedAndThoseOfAnotherTextRefused) {

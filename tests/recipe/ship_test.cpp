@@ -31,7 +31,7 @@ ModelConfig small_config() {
 
 // A packed file of random codes; the table is F16.
 std::string write_packed(const TempDir& folder, const std::string& scheme, const ModelConfig& config) {
-  const std::string path = folder.file("toy.packed");
+  std::string path = folder.file("toy.packed");
   const ToyModel toy = make_toy(config);
   PackedWriter writer(path);
   uint64_t seed = 1;
