@@ -119,6 +119,7 @@ void add_export_command(CLI::App& app) {
       "Examples:\n"
       "  edgeq export llama.packed --to gguf -o llama.gguf\n"
       "  edgeq export llama.packed --to gptq -o llama-gptq\n"
+      "  edgeq export llama.packed --to hdf5 -o llama.h5\n"
       "  edgeq export llama.packed --device configs/devices/rpi5.yaml -o bundle");
   command->callback([args, device] {
     if (!args->target.empty()) return export_model(*args);
@@ -133,7 +134,8 @@ void add_convert_command(CLI::App& app) {
   const auto args = std::make_shared<ExportArgs>();
   CLI::App* command =
       app.add_subcommand("convert", "Carries the codes of any model file into another format");
-  command->add_option("model", args->input, "packed file, Hugging Face folder or .gguf")->required();
+  command->add_option("model", args->input, "packed file, Hugging Face folder, .gguf or HDF5 archive")
+      ->required();
   command->add_option("--to", args->target, "target (edgeq list targets)")->required();
   command->add_option("-o,--output", args->output, "file or folder to write")->required();
   add_options(*command, args);

@@ -53,7 +53,8 @@ void add_verify_command(CLI::App& app) {
   const auto args = std::make_shared<VerifyArgs>();
   CLI::App* command =
       app.add_subcommand("verify", "Reads a model file whole, looks for what is wrong, and runs it");
-  command->add_option("model", args->model, "packed file, Hugging Face folder or .gguf")->required();
+  command->add_option("model", args->model, "packed file, Hugging Face folder, .gguf or HDF5 archive")
+      ->required();
   command->add_option("--against", args->against, "the model that it was made from");
   command->add_option("--max-kl", args->max_kl, "largest mean KL divergence from the reference, in nats")
       ->check(CLI::Range(0.0, 100.0))

@@ -4,6 +4,9 @@
 #include <filesystem>
 #include <fstream>
 
+#include "formats/hdf5_file.h"
+#include "models/archive.h"
+#include "models/coded_checkpoint.h"
 #include "models/packed_checkpoint.h"
 
 namespace edgeq {
@@ -24,11 +27,13 @@ PackedModel open_packed(const std::string& path) {
 }  // namespace
 
 std::shared_ptr<const Checkpoint> open_any_checkpoint(const std::string& path) {
+  if (is_hdf5(path)) return as_checkpoint(open_archive(path));
   if (is_packed(path)) return open_packed_checkpoint(open_packed(path));
   return open_checkpoint(path);
 }
 
 std::unique_ptr<CodedModel> open_any_coded(const std::string& path) {
+  if (is_hdf5(path)) return open_archive(path);
   if (is_packed(path)) return coded_model(open_packed(path));
   return coded_model(std::shared_ptr<const Checkpoint>(open_checkpoint(path)));
 }

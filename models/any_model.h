@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whatever holds a model: a packed file, a GGUF file or a Hugging Face folder, told apart by what it begins
-// with.
+// Whatever holds a model: a packed file, a GGUF file, an HDF5 archive or a Hugging Face folder, told apart by
+// what it begins with.
 #pragma once
 
 #include <memory>

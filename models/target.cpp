@@ -36,6 +36,7 @@ constexpr TargetEntry kTargets[] = {
     {"compressed-tensors", "llm-compressor, vLLM: W4A16, W8A16", make_hf_target, true},
     {"compressed-tensors-w8a8", "llm-compressor, vLLM: 8 bits, activations too when it runs", make_hf_target,
      false},
+    {"hdf5", "an archive for h5py and HDFView; holds every scheme", make_hdf5_target, false},
 };
 
 }  // namespace

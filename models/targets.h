@@ -12,5 +12,6 @@ namespace edgeq {
 std::shared_ptr<const Target> make_packed_target(std::string_view name);
 std::shared_ptr<const Target> make_gguf_target(std::string_view name);
 std::shared_ptr<const Target> make_hf_target(std::string_view name);
+std::shared_ptr<const Target> make_hdf5_target(std::string_view name);
 
 }  // namespace edgeq

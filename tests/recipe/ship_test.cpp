@@ -73,7 +73,12 @@ TEST(Ship, ThereAndBackIsTheIdentityOnTheTargetsOwnGrid) {
                                                        {"gptq-v2", "int4-g32-asym"},
                                                        {"awq", "int4-g64-asym"},
                                                        {"compressed-tensors", "int4-g32-sym"},
-                                                       {"compressed-tensors", "int8-g64-asym"}};
+                                                       {"compressed-tensors", "int8-g64-asym"},
+                                                       {"hdf5", "int3-g32-asym"},
+                                                       {"hdf5", "int8-channel-sym"},
+                                                       {"hdf5", "int4-g32-offset-f32"},
+                                                       {"hdf5", "int5-g32-asym-s8"},
+                                                       {"hdf5", "iq4nl-g32"}};
   for (const auto& [target, scheme] : cases) {
     const TempDir folder;
     const auto source = open_any_coded(write_packed(folder, scheme, small_config()));
