@@ -115,6 +115,7 @@ class FileCheckpoint final : public Checkpoint {
   void read_coded(const Entry& source, int64_t first, MatrixView<float> out) const;
   void read_transposed(const Entry& source, int64_t first, MatrixView<float> out) const;
   const Entry& entry(std::string_view name) const;
+  std::shared_ptr<const QuantizedTensor> layer(const EncodedTensor& tensor) const;
   void release(const EncodedTensor& tensor) const;
   std::string compute_hash() const;
 
@@ -127,6 +128,9 @@ class FileCheckpoint final : public Checkpoint {
   std::map<std::string, Entry, std::less<>> entries_;
   mutable std::once_flag hashed_;
   mutable std::string hash_;
+  mutable std::mutex layer_mutex_;  // of what layer() keeps
+  mutable const EncodedTensor* layer_tensor_ = nullptr;
+  mutable std::shared_ptr<const QuantizedTensor> layer_;
 };
 
 bool equal_values(const EncodedTensor& a, const EncodedTensor& b) {
@@ -250,7 +254,6 @@ Tensor FileCheckpoint::load(std::string_view name) const {
   const Placement& place = source.place;
   if (source.shape.size() == 2) {
     Tensor matrix = load_rows(name, 0, source.shape[0]);
-    release(*source.tensor);
     if (!source.flat) return matrix;
     Tensor vector(DType::f32, {matrix.size()});
     std::copy_n(matrix.f32(), matrix.size(), vector.f32());
@@ -281,6 +284,7 @@ Tensor FileCheckpoint::load_rows(std::string_view name, int64_t first, int64_t c
       check_finite(*source.tensor, out.slice_rows(r, step), from);
     }
   });
+  release(*source.tensor);
   return rows;
 }
 
@@ -297,9 +301,20 @@ std::optional<QuantizedTensor> FileCheckpoint::codes(std::string_view name) cons
   return select_rows(codes, rows);
 }
 
-// The layer is read once, whatever the order of its rows.
+// The last one is kept: a layer can only be unpacked whole, and is read a few rows at a time.
+std::shared_ptr<const QuantizedTensor> FileCheckpoint::layer(const EncodedTensor& tensor) const {
+  const std::scoped_lock lock(layer_mutex_);
+  if (layer_tensor_ == &tensor) return layer_;
+  layer_tensor_ = nullptr;
+  layer_.reset();
+  layer_ = std::make_shared<const QuantizedTensor>(tensor.codes->read());
+  layer_tensor_ = &tensor;
+  return layer_;
+}
+
 void FileCheckpoint::read_coded(const Entry& source, int64_t first, MatrixView<float> out) const {
-  const QuantizedTensor q = source.tensor->codes->read();
+  const auto kept = layer(*source.tensor);
+  const QuantizedTensor& q = *kept;
   std::vector<uint8_t> codes(size_t(q.cols));
   for (int64_t r = 0; r < out.rows; ++r)
     dequantize_row(q, source.place.stored_row(first + r), codes, out.row(r));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A checkpoint on disk, whatever its format, as config + tokenizer + float weights under edgeq's own names.
-// Weights are decoded from the mapped file at each request; nothing is kept.
+// Weights are decoded from the mapped file at each request, and its pages are let go behind the reading; no
+// more is kept than the codes of one layer.
 #pragma once
 
 #include <memory>

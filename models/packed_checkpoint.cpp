@@ -28,8 +28,10 @@ class PackedCheckpoint final : public Checkpoint {
     std::call_once(hashed_, [this] {
       Hasher hasher;
       hasher.add(config_to_json(config()));
-      for (const auto& [site, weight] : model_.weights())
+      for (const auto& [site, weight] : model_.weights()) {
         hasher.add(site).add(" ").add(encoding_of(weight)).add("\n").add(weight.panels);
+        model_.release(weight);
+      }
       for (const VectorShape& vector : all_vectors(config()))
         hasher.add(vector.name).add("\n").add(std::as_bytes(model_.vector(vector.name)));
       hash_ = hasher.digest();
@@ -73,6 +75,7 @@ class PackedCheckpoint final : public Checkpoint {
     if (count == 0) return Tensor(DType::f32, {0, weight.cols});
     const int64_t begin = first / kPanelRows * kPanelRows;
     const Tensor panels = decode_panels(weight, begin, first + count - begin);
+    model_.release(weight);
     Tensor out(DType::f32, {count, weight.cols});
     std::copy_n(panels.matrix().row(first - begin), out.size(), out.f32());
     return out;
