@@ -29,8 +29,18 @@ Error already_exists(const std::string& path) {
       .set_hint("remove it or choose another output");
 }
 
-// Only what looks like an export is removed: a mistyped path must not cost a home.
-void check_replaceable(const std::string& path) {
+std::string without_slash(std::string path) {
+  while (path.size() > 1 && path.back() == '/') path.pop_back();
+  return path;
+}
+
+int rename_folder(const std::string& from, const std::string& to, unsigned flags) {
+  return ::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), flags) == 0 ? 0 : errno;
+}
+
+}  // namespace
+
+void require_replaceable_folder(const std::string& path) {
   std::error_code error;
   bool has_config = false, only_files = fs::is_directory(path, error);
   for (auto entry = fs::directory_iterator(path, error); !error && entry != fs::directory_iterator();
@@ -43,23 +53,12 @@ void check_replaceable(const std::string& path) {
         .set_hint("remove it or choose another output");
 }
 
-std::string without_slash(std::string path) {
-  while (path.size() > 1 && path.back() == '/') path.pop_back();
-  return path;
-}
-
-int rename_folder(const std::string& from, const std::string& to, unsigned flags) {
-  return ::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), flags) == 0 ? 0 : errno;
-}
-
-}  // namespace
-
 OutputFolder::OutputFolder(std::string path, OutputFile::Existing existing)
     : path_(without_slash(std::move(path))), partial_(path_ + ".partial"), existing_(existing) {
   struct stat status {};
   if (::lstat(path_.c_str(), &status) == 0) {
     if (existing_ == OutputFile::Existing::refuse) throw already_exists(path_);
-    check_replaceable(path_);
+    require_replaceable_folder(path_);
   }
   open_partial();
 }
@@ -99,7 +98,7 @@ void OutputFolder::commit() {
   int failed = rename_folder(partial_, path_, RENAME_NOREPLACE);
   if (failed == EEXIST && existing_ == OutputFile::Existing::refuse) throw already_exists(path_);
   if (failed == EEXIST) {
-    check_replaceable(path_);
+    require_replaceable_folder(path_);
     failed = rename_folder(partial_, path_, RENAME_EXCHANGE);
     std::error_code error;
     if (failed == 0) fs::remove_all(partial_, error);  // what was there before

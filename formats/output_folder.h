@@ -11,10 +11,14 @@
 
 namespace edgeq {
 
+// Throws Error unless `path` is a folder of files with a config.json. Nothing else is ever replaced, since
+// replacing removes: a mistyped path must not cost a home.
+void require_replaceable_folder(const std::string& path);
+
 class OutputFolder {
  public:
-  // Throws Error: the path exists (Existing::refuse), or is no folder of files with a config.json
-  // (Existing::replace: nothing else is ever removed); another process is writing it.
+  // Throws Error: the path exists (Existing::refuse), or is not replaceable (Existing::replace); another
+  // process is writing it.
   explicit OutputFolder(std::string path, OutputFile::Existing existing = OutputFile::Existing::refuse);
   ~OutputFolder();
   OutputFolder(const OutputFolder&) = delete;

@@ -11,6 +11,7 @@
 #include <system_error>
 
 #include "core/error.h"
+#include "formats/output_folder.h"
 
 namespace edgeq {
 namespace {
@@ -30,6 +31,7 @@ StagedOutput::StagedOutput(std::string path, OutputFile::Existing existing)
   std::error_code ignored;
   if (existing_ == OutputFile::Existing::refuse && fs::exists(fs::symlink_status(path_, ignored)))
     throw Error(fmt::format("{}: already exists", path_)).set_hint("add --overwrite to replace it");
+  if (fs::is_directory(path_, ignored)) require_replaceable_folder(path_);
   fs::remove_all(staged_, ignored);
 }
 
@@ -45,6 +47,7 @@ void StagedOutput::publish() {
   if (replaces && there && folder != fs::is_directory(path_, ignored))
     throw Error(fmt::format("{} is {}; expected {} to replace", path_, folder ? "a file" : "a folder",
                             folder ? "a folder" : "a file"));
+  if (replaces && there && folder) require_replaceable_folder(path_);
   int failed = 0;
   if (!replaces) {
     failed = rename_to(staged_, path_, RENAME_NOREPLACE);

@@ -12,7 +12,8 @@ namespace edgeq {
 
 class StagedOutput {
  public:
-  // Throws Error when the path exists (Existing::refuse). What an earlier run left staged is removed.
+  // Throws Error when the path exists (Existing::refuse) or is a folder that must not be replaced
+  // (formats/output_folder.h). What an earlier run left staged is removed.
   StagedOutput(std::string path, OutputFile::Existing existing);
   ~StagedOutput();
   StagedOutput(const StagedOutput&) = delete;
