@@ -1,18 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/open_model.h"
 
-#include <fmt/format.h>
-
-#include <filesystem>
-
-#include "core/error.h"
-
 namespace edgeq {
-
-bool is_packed_file(const std::string& path) {
-  std::error_code ignored;
-  return std::filesystem::is_regular_file(path, ignored) && !path.ends_with(".gguf");
-}
 
 OpenModel open_runtime_model(const std::string& path, const RuntimeOptions& options) {
   if (is_packed_file(path)) {

@@ -23,9 +23,6 @@ struct OpenModel {
   double bits_per_weight = 0;  // as stored
 };
 
-// A safetensors file that is not inside a model folder is taken for a packed file.
-bool is_packed_file(const std::string& path);
-
 // A packed file, or a checkpoint run in float. Throws Error when the path is neither.
 OpenModel open_runtime_model(const std::string& path, const RuntimeOptions& options);
 

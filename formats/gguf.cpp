@@ -4,8 +4,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cstring>
+#include <fstream>
 #include <limits>
 
 #include "core/error.h"
@@ -16,6 +18,7 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "numbers are read as they lie in the file");
 
+constexpr std::string_view kMagic = "GGUF";
 constexpr uint64_t kMinPairBytes = 8 + 4 + 1;        // empty key, type, one byte
 constexpr uint64_t kMinTensorBytes = 8 + 4 + 4 + 8;  // empty name, no dimensions, type, offset
 constexpr uint32_t kMaxDimensions = 4;
@@ -59,6 +62,12 @@ double load_float(GgufType type, const std::byte* from) {
 
 }  // namespace
 
+bool is_gguf(const std::string& path) {
+  std::array<char, kMagic.size()> found{};
+  std::ifstream(path, std::ios::binary).read(found.data(), std::ssize(found));
+  return std::string_view(found.data(), found.size()) == kMagic;
+}
+
 // Walks the file once from front to end. Each step takes bytes through MappedFile::slice, so nothing is read
 // or allocated on the word of a length alone.
 class GgufFile::Parser {
@@ -100,7 +109,7 @@ class GgufFile::Parser {
   }
 
   std::pair<uint64_t, uint64_t> read_counts() {
-    if (std::memcmp(take(4, "magic"), "GGUF", 4) != 0)
+    if (std::memcmp(take(4, "magic"), kMagic.data(), kMagic.size()) != 0)
       throw Error(fmt::format("{} is not a GGUF file: it does not begin with \"GGUF\"", file_.path()));
     out_.version_ = read<uint32_t>("version");
     if (out_.version_ != 2 && out_.version_ != 3)

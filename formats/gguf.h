@@ -23,6 +23,9 @@
 
 namespace edgeq {
 
+// Whether the file begins as GGUF files do. False when it cannot be read.
+bool is_gguf(const std::string& path);
+
 class GgufFile final : public TensorReader {
  public:
   // Throws Error naming the file, and the key or tensor where there is one. Every length is checked against

@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "models/any_model.h"
 
-#include <filesystem>
-#include <fstream>
-
 #include "formats/hdf5_file.h"
 #include "models/archive.h"
 #include "models/coded_checkpoint.h"
@@ -11,14 +8,6 @@
 
 namespace edgeq {
 namespace {
-
-bool is_packed(const std::string& path) {
-  std::error_code ignored;
-  if (!std::filesystem::is_regular_file(path, ignored)) return false;
-  char magic[4] = {};
-  std::ifstream(path, std::ios::binary).read(magic, sizeof magic);
-  return std::string_view(magic, sizeof magic) != "GGUF";
-}
 
 PackedModel open_packed(const std::string& path) {
   return PackedModel::open(path, {.verify_checksums = true, .release_pages = true});
@@ -28,13 +17,13 @@ PackedModel open_packed(const std::string& path) {
 
 std::shared_ptr<const Checkpoint> open_any_checkpoint(const std::string& path) {
   if (is_hdf5(path)) return as_checkpoint(open_archive(path));
-  if (is_packed(path)) return open_packed_checkpoint(open_packed(path));
+  if (is_packed_file(path)) return open_packed_checkpoint(open_packed(path));
   return open_checkpoint(path);
 }
 
 std::unique_ptr<CodedModel> open_any_coded(const std::string& path) {
   if (is_hdf5(path)) return open_archive(path);
-  if (is_packed(path)) return coded_model(open_packed(path));
+  if (is_packed_file(path)) return coded_model(open_packed(path));
   return coded_model(std::shared_ptr<const Checkpoint>(open_checkpoint(path)));
 }
 

@@ -8,7 +8,6 @@
 #include <cmath>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <map>
 #include <mutex>
 #include <set>
@@ -419,12 +418,6 @@ std::unique_ptr<Checkpoint> open_gguf(const std::string& path) {
   });
 }
 
-bool begins_with_gguf(const std::string& path) {
-  char magic[4] = {};
-  std::ifstream(path, std::ios::binary).read(magic, sizeof magic);
-  return std::string_view(magic, sizeof magic) == "GGUF";
-}
-
 Site load_site(const Checkpoint& checkpoint, const SiteShape& shape) {
   Site site{.name = shape.name, .weight = checkpoint.load(shape.name), .bias = {}};
   if (shape.bias) site.bias = checkpoint.load(shape.name + ".bias");
@@ -438,7 +431,7 @@ std::unique_ptr<Checkpoint> open_checkpoint(const std::string& path) {
   const auto status = fs::status(path, error);
   if (status.type() == fs::file_type::not_found) throw Error(fmt::format("{}: no such file or folder", path));
   if (fs::is_directory(status)) return open_folder(path);
-  if (begins_with_gguf(path)) return open_gguf(path);
+  if (is_gguf(path)) return open_gguf(path);
   if (is_pickle(path)) refuse_pickle(path);
   Error refusal(fmt::format("{}: not a checkpoint; expected a Hugging Face folder or a GGUF file", path));
   if (fs::path(path).extension() == ".safetensors")

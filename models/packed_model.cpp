@@ -3,11 +3,14 @@
 
 #include <fmt/format.h>
 
+#include <filesystem>
 #include <nlohmann/json.hpp>
+#include <system_error>
 
 #include "core/error.h"
 #include "core/hash.h"
 #include "core/interrupt.h"
+#include "formats/gguf.h"
 #include "formats/panels.h"
 #include "formats/safetensors.h"
 #include "models/sites.h"
@@ -64,6 +67,11 @@ void check_complete(const ModelConfig& config, const Weights& weights, const Vec
 }
 
 }  // namespace
+
+bool is_packed_file(const std::string& path) {
+  std::error_code ignored;
+  return std::filesystem::is_regular_file(path, ignored) && !path.ends_with(".gguf") && !is_gguf(path);
+}
 
 // Turns a mapped safetensors file into a PackedModel; every claim of the header is checked against the rest.
 class PackedModel::Reader {

@@ -38,6 +38,9 @@
 
 namespace edgeq {
 
+// A file is taken for a packed one when neither its name nor its first bytes say GGUF.
+bool is_packed_file(const std::string& path);
+
 // A weight as it lies in the file. Exactly one of `scheme` and `dtype` is set.
 struct PackedWeight {
   std::optional<QuantScheme> scheme;

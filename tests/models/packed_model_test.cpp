@@ -252,5 +252,15 @@ TEST(PackedModel, HoldsExactlyWhatItsConfigCallsFor) {
       HasSubstr("vectors"));
 }
 
+TEST(PackedModel, AFileIsPackedUnlessItsNameOrItsFirstBytesSayGguf) {
+  const TempDir dir;
+  EXPECT_TRUE(is_packed_file(dir.write("model.packed", "12345678")));
+  EXPECT_FALSE(is_packed_file(dir.write("model.gguf", "")));
+  EXPECT_FALSE(is_packed_file(dir.write("model.bin", "GGUF")));
+  EXPECT_TRUE(is_packed_file(dir.write("cut.bin", "GGU")));
+  EXPECT_FALSE(is_packed_file(dir.path().string()));
+  EXPECT_FALSE(is_packed_file(dir.file("missing")));
+}
+
 }  // namespace
 }  // namespace edgeq
