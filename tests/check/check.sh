@@ -31,7 +31,8 @@ if [[ -f $commands ]]; then
   for f in $({ git diff --name-only --diff-filter=d HEAD; git diff --name-only --diff-filter=d HEAD~1 HEAD; } 2>/dev/null |
     grep '\.cpp$' | grep -v torch | sort -u); do
     grep -q "/$f\"" $commands || continue
-    clang-tidy-14 --quiet -p build/release "$f" 2>/dev/null | grep -E ': error:' && fail "$f: clang-tidy objects"
+    objections=$(clang-tidy-14 --quiet -p build/release "$f" 2>/dev/null | grep -E ': error:')
+    [[ -z $objections ]] || fail "$f: clang-tidy objects: $objections"
   done
 fi
 

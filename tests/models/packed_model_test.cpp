@@ -157,13 +157,13 @@ std::string open_error(const std::function<void(Parts&)>& spoil, bool fix_checks
   if (fix_checksum) {
     std::string text;
     for (const auto& [key, value] : parts.metadata)
-      if (key != "checksum") text += key + "\n" + value + "\n";
+      if (key != "checksum") text.append(key).append("\n").append(value).append("\n");
     parts.metadata["checksum"] = content_hash(text);
   }
   SafetensorsWriter writer(folder.file("bad.safetensors"));
   for (const auto& [name, part] : parts.tensors) writer.add(name, part.dtype, part.shape, part.bytes);
   writer.finish(parts.metadata);
-  const std::string message = error_of([&] { PackedModel::open(folder.file("bad.safetensors")); });
+  std::string message = error_of([&] { PackedModel::open(folder.file("bad.safetensors")); });
   EXPECT_THAT(message, HasSubstr("bad.safetensors"));
   return message;
 }
