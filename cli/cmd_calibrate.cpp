@@ -8,9 +8,9 @@
 #include "cli/engines.h"
 #include "cli/progress_bar.h"
 #include "core/parallel.h"
+#include "formats/staged_output.h"
 #include "recipe/calibrate.h"
 #include "recipe/compress.h"
-#include "recipe/pipeline.h"
 
 namespace edgeq {
 namespace {

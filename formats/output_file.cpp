@@ -8,11 +8,11 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdio>
 #include <system_error>
 #include <utility>
 
 #include "core/error.h"
+#include "formats/rename_whole.h"
 
 namespace edgeq {
 namespace {
@@ -40,20 +40,6 @@ bool still_named(int descriptor, const std::string& path) {
   }, opened{};
   return ::stat(path.c_str(), &named) == 0 && ::fstat(descriptor, &opened) == 0 &&
          named.st_ino == opened.st_ino && named.st_dev == opened.st_dev;
-}
-
-std::string folder_of(const std::string& path) {
-  const size_t slash = path.rfind('/');
-  if (slash == std::string::npos) return ".";
-  return slash == 0 ? "/" : path.substr(0, slash);
-}
-
-// A rename lives in its folder: without this a power cut may undo it. Not every file system can; no harm.
-void sync_folder(const std::string& folder) {
-  const int descriptor = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (descriptor < 0) return;
-  ::fsync(descriptor);
-  ::close(descriptor);
 }
 
 Error already_exists(const std::string& path) {
@@ -153,18 +139,9 @@ void OutputFile::commit() {
   EDGEQ_CHECK(descriptor_ >= 0, "a file is committed once");
   flush();
   if (::fsync(descriptor_) != 0) fail("write", partial_, errno);
-  int failed = ENOSYS;
-  if (existing_ == Existing::refuse) {
-    failed =
-        ::renameat2(AT_FDCWD, partial_.c_str(), AT_FDCWD, path_.c_str(), RENAME_NOREPLACE) == 0 ? 0 : errno;
-    if (failed == EEXIST) throw already_exists(path_);
-    // File systems without RENAME_NOREPLACE: the best that is left is to look first.
-    if (failed == EINVAL && ::access(path_.c_str(), F_OK) == 0) throw already_exists(path_);
-  }
-  if (failed == ENOSYS || failed == EINVAL)
-    failed = ::rename(partial_.c_str(), path_.c_str()) == 0 ? 0 : errno;
+  const int failed = rename_whole(partial_, path_, existing_);
+  if (failed == EEXIST && existing_ == Existing::refuse) throw already_exists(path_);
   if (failed != 0) fail("rename to its final name", partial_, failed);
-  sync_folder(folder_of(path_));
   ::close(std::exchange(descriptor_, -1));
 }
 

@@ -3,7 +3,6 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <stdio.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -14,6 +13,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "formats/rename_whole.h"
 
 namespace edgeq {
 namespace {
@@ -32,10 +32,6 @@ Error already_exists(const std::string& path) {
 std::string without_slash(std::string path) {
   while (path.size() > 1 && path.back() == '/') path.pop_back();
   return path;
-}
-
-int rename_folder(const std::string& from, const std::string& to, unsigned flags) {
-  return ::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), flags) == 0 ? 0 : errno;
 }
 
 }  // namespace
@@ -95,17 +91,11 @@ void OutputFolder::write(std::string_view name, std::string_view text) {
 void OutputFolder::commit() {
   EDGEQ_CHECK(descriptor_ >= 0, "a folder is committed once");
   ::fsync(descriptor_);
-  int failed = rename_folder(partial_, path_, RENAME_NOREPLACE);
-  if (failed == EEXIST && existing_ == OutputFile::Existing::refuse) throw already_exists(path_);
-  if (failed == EEXIST) {
+  std::error_code ignored;
+  if (existing_ == OutputFile::Existing::replace && fs::exists(path_, ignored))
     require_replaceable_folder(path_);
-    failed = rename_folder(partial_, path_, RENAME_EXCHANGE);
-    std::error_code error;
-    if (failed == 0) fs::remove_all(partial_, error);  // what was there before
-  } else if (failed == EINVAL || failed == ENOSYS) {
-    // File systems without these flags: a rename puts a folder only over nothing or an empty folder.
-    failed = ::rename(partial_.c_str(), path_.c_str()) == 0 ? 0 : errno;
-  }
+  const int failed = rename_whole(partial_, path_, existing_);
+  if (failed == EEXIST && existing_ == OutputFile::Existing::refuse) throw already_exists(path_);
   if (failed != 0) fail("rename to its final name", partial_, failed);
   ::close(std::exchange(descriptor_, -1));
 }

@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "formats/staged_output.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <stdio.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <filesystem>
@@ -12,25 +9,27 @@
 
 #include "core/error.h"
 #include "formats/output_folder.h"
+#include "formats/rename_whole.h"
 
 namespace edgeq {
 namespace {
 
 namespace fs = std::filesystem;
 
-int rename_to(const std::string& from, const std::string& to, unsigned flags) {
-  return ::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), flags) == 0 ? 0 : errno;
-}
-
 }  // namespace
+
+void refuse_existing(const std::string& output) {
+  std::error_code ignored;
+  if (fs::exists(fs::symlink_status(output, ignored)))
+    throw Error(fmt::format("{}: already exists", output)).set_hint("add --overwrite to replace it");
+}
 
 StagedOutput::StagedOutput(std::string path, OutputFile::Existing existing)
     : path_(std::move(path)), existing_(existing) {
   while (path_.size() > 1 && path_.ends_with('/')) path_.pop_back();
   staged_ = path_ + ".unverified";
   std::error_code ignored;
-  if (existing_ == OutputFile::Existing::refuse && fs::exists(fs::symlink_status(path_, ignored)))
-    throw Error(fmt::format("{}: already exists", path_)).set_hint("add --overwrite to replace it");
+  if (existing_ == OutputFile::Existing::refuse) refuse_existing(path_);
   if (fs::is_directory(path_, ignored)) require_replaceable_folder(path_);
   fs::remove_all(staged_, ignored);
 }
@@ -48,16 +47,8 @@ void StagedOutput::publish() {
     throw Error(fmt::format("{} is {}; expected {} to replace", path_, folder ? "a file" : "a folder",
                             folder ? "a folder" : "a file"));
   if (replaces && there && folder) require_replaceable_folder(path_);
-  int failed = 0;
-  if (!replaces) {
-    failed = rename_to(staged_, path_, RENAME_NOREPLACE);
-  } else if (folder && there) {
-    failed =
-        rename_to(staged_, path_, RENAME_EXCHANGE);  // the old one is now the staged one, and goes with it
-  } else {
-    failed = rename_to(staged_, path_, 0);
-  }
-  if (failed == EEXIST) throw Error(fmt::format("{}: already exists", path_));
+  const int failed = rename_whole(staged_, path_, existing_);
+  if (failed == EEXIST && !replaces) throw Error(fmt::format("{}: already exists", path_));
   if (failed != 0)
     throw Error(fmt::format("cannot rename {} to its final name: {}", staged_,
                             std::generic_category().message(failed)));

@@ -10,6 +10,9 @@
 
 namespace edgeq {
 
+// For work that takes long before it opens its output. Throws Error when there is something of that name.
+void refuse_existing(const std::string& output);
+
 class StagedOutput {
  public:
   // Throws Error when the path exists (Existing::refuse) or is a folder that must not be replaced

@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "core/timer.h"
 #include "core/version.h"
+#include "formats/staged_output.h"
 #include "recipe/compress.h"
 #include "recipe/journal_model.h"
 #include "recipe/write.h"
@@ -38,12 +39,6 @@ std::string journal_key(const Plan& plan, const QuantizeInputs& in) {
 }
 
 }  // namespace
-
-void refuse_existing(const std::string& output) {
-  std::error_code ignored;
-  if (std::filesystem::exists(output, ignored))
-    throw Error(fmt::format("{}: already exists", output)).set_hint("add --overwrite to replace it");
-}
 
 QuantizeOutcome quantize_model(const Plan& plan, const QuantizeInputs& in, const Progress& progress) {
   const Timer timer;

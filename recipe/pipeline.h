@@ -36,9 +36,6 @@ struct QuantizeOutcome {
   std::vector<std::string> notes;  // what the target has no place for
 };
 
-// For work that takes long before it opens its output. Throws Error when there is a file.
-void refuse_existing(const std::string& output);
-
 // Throws Error; an interrupted or failed run leaves the finished parts for the next one and nothing under the
 // output's name.
 QuantizeOutcome quantize_model(const Plan& plan, const QuantizeInputs& in, const Progress& progress);
