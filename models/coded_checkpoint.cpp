@@ -47,12 +47,20 @@ class CodedAsCheckpoint final : public Checkpoint {
     return site != sites_.end() ? load_rows(name, 0, site->second) : model_->vector(name);
   }
   Tensor load_rows(std::string_view name, int64_t first, int64_t count) const override {
-    return dequantize(model_->weight(name), first, count);
+    if (last_ != name) {
+      last_.clear();
+      weight_ = model_->weight(name);
+      last_ = name;
+    }
+    return dequantize(weight_, first, count);
   }
 
  private:
   std::shared_ptr<const CodedModel> model_;
   std::map<std::string, int64_t, std::less<>> sites_, vectors_;
+  // Read whole, used a few rows at a time. Like the model that it is of, not for several threads at once.
+  mutable std::string last_;
+  mutable CodedWeight weight_;
 };
 
 }  // namespace

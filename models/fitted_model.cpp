@@ -48,7 +48,7 @@ FittedModel::FittedModel(const CodedModel& source, const Target& target, ChooseC
         .site = site.name, .from = form_text(have), .to = form_text(placed.form), .note = placed.note};
     verdict.anew = !keeps_codes(have, placed.form);
     EDGEQ_CHECK(!verdict.anew || choose_, "keep() gives forms that keep codes");
-    fits_.emplace(site.name, Fit{placed.form, std::move(verdict)});
+    fits_.emplace(site.name, Fit{.form = placed.form, .verdict = std::move(verdict)});
   }
 }
 
@@ -75,7 +75,9 @@ CodedWeight FittedModel::weight(std::string_view site) const {
     } else {
       fitted.codes = carry(*source.codes, *wanted.form.scheme);
     }
+    if (wanted.measured) return;
     wanted.verdict.largest_error = largest_difference(source, fitted);
+    wanted.measured = true;
     if (!std::isfinite(wanted.verdict.largest_error))
       throw Error(fmt::format("a weight is beyond what {} holds", form_text(wanted.form)));
   });

@@ -45,6 +45,7 @@ class FittedModel final : public CodedModel {
   struct Fit {
     WeightForm form;
     mutable Verdict verdict;
+    mutable bool measured = false;  // the verdict's error, at the first reading
   };
   const Fit& fit(std::string_view site) const;
 

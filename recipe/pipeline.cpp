@@ -63,21 +63,14 @@ QuantizeOutcome quantize_model(const Plan& plan, const QuantizeInputs& in, const
     provenance.windows = in.calibration->windows.count();
     provenance.window_tokens = in.calibration->windows.length;
   }
-  QuantizeOutcome outcome;
-  for (const std::string& part : part_names(plan.config))
-    for (const SiteResult& site : journal.load(part).sites) outcome.sites.push_back(site.report);
-  const auto codes = journal_model(plan, journal, in.checkpoint.tokenizer(),
-                                   provenance_json(plan, provenance, outcome.sites));
-  Shipped shipped = ship({.source = *codes,
-                          .target = *plan.target,
-                          .output = in.output,
-                          .existing = in.existing,
-                          .run = in.run});
+  const JournalModel codes(plan, journal, in.checkpoint.tokenizer(), std::move(provenance));
+  Shipped shipped = ship(
+      {.source = codes, .target = *plan.target, .output = in.output, .existing = in.existing, .run = in.run});
   journal.remove();
-  outcome.file_bytes = shipped.bytes;
-  outcome.notes = std::move(shipped.notes);
-  outcome.seconds = timer.seconds();
-  return outcome;
+  return {.file_bytes = shipped.bytes,
+          .seconds = timer.seconds(),
+          .sites = codes.sites(),
+          .notes = std::move(shipped.notes)};
 }
 
 }  // namespace edgeq

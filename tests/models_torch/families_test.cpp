@@ -94,8 +94,7 @@ TEST_P(Family, IsQuantizedAndRunsAsItsCodesMean) {
   Journal journal(dir_.file("journal"), "key");
   compress({.plan = plan, .model = *walk, .windows = windows}, journal, {});
   const std::string path = dir_.file("model.packed");
-  plan.target->write(*journal_model(plan, journal, any_tokenizer(48), "{}"), path,
-                     OutputFile::Existing::refuse);
+  plan.target->write(JournalModel(plan, journal, any_tokenizer(48), {}), path, OutputFile::Existing::refuse);
   std::vector<SiteReport> reports;
   for (const std::string& part : part_names(plan.config))
     for (const SiteResult& site : journal.load(part).sites) reports.push_back(site.report);
