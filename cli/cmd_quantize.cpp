@@ -62,13 +62,6 @@ std::string output_beside(const std::string& output, const std::string& recipe) 
   return path.string();
 }
 
-void make_folder_of(const std::string& output) {
-  const fs::path folder = fs::path(output).parent_path();
-  std::error_code error;
-  if (!folder.empty()) fs::create_directories(folder, error);
-  if (error) throw Error(fmt::format("{}: folder cannot be made: {}", folder.string(), error.message()));
-}
-
 struct Job {
   Plan plan;
   std::string output;

@@ -16,7 +16,7 @@
 #include "core/error.h"
 #include "core/text.h"
 #include "core/version.h"
-#include "formats/output_file.h"
+#include "formats/output_folder.h"
 #include "formats/panels.h"
 #include "recipe/device_manifest.h"
 
@@ -32,35 +32,11 @@ constexpr int64_t kTokens = 24, kUsualContext = 2048;
 // exponentials may not.
 constexpr float kDecidedMargin = 0.01f;
 
-// A folder under a temporary name until keep(); removed when it never comes to that.
-class PartialFolder {
- public:
-  explicit PartialFolder(const std::string& path) {
-    path_ = fs::path(path).lexically_normal();
-    if (!path_.has_filename()) path_ = path_.parent_path();  // "bundle/"
-    partial_ = path_.string() + ".partial";
-    if (fs::exists(path_))
-      throw Error(fmt::format("{}: already exists", path)).set_hint("remove it, or name another");
-    fs::remove_all(partial_);
-    fs::create_directories(partial_);
-  }
-  ~PartialFolder() {
-    std::error_code ignored;
-    if (!kept_) fs::remove_all(partial_, ignored);
-  }
-  PartialFolder(const PartialFolder&) = delete;
-  PartialFolder& operator=(const PartialFolder&) = delete;
-
-  std::string file(std::string_view name) const { return (partial_ / name).string(); }
-  void keep() {
-    fs::rename(partial_, path_);
-    kept_ = true;
-  }
-
- private:
-  fs::path path_, partial_;
-  bool kept_ = false;
-};
+// A bundle is never replaced: it may be what a device was set up from.
+void refuse_existing_bundle(const std::string& output) {
+  if (fs::exists(output))
+    throw Error(fmt::format("{}: already exists", output)).set_hint("remove it, or name another");
+}
 
 // The model's greedy continuation of a prompt, up to where another CPU's rounding could lead elsewhere.
 std::vector<TokenId> decided_tokens(const OpenModel& open, std::span<const TokenId> prompt) {
@@ -107,12 +83,6 @@ std::string sha256(const std::string& path) {
   return line.substr(line.starts_with('\\') ? 1 : 0, 64);  // an escaped file name begins with a backslash
 }
 
-void write_text(const std::string& path, std::string_view text) {
-  OutputFile file(path);
-  file.write(text);
-  file.commit();
-}
-
 }  // namespace
 
 void export_for_device(const DeviceExport& options) {
@@ -139,16 +109,18 @@ void export_for_device(const DeviceExport& options) {
                           .prompt = std::string(kPrompt),
                           .tokens = fmt::format("{}", fmt::join(tokens, " "))};
 
-  PartialFolder folder(options.output);
+  refuse_existing_bundle(options.output);
+  make_folder_of(options.output);
+  OutputFolder folder(options.output);
   fs::copy_file(options.model, folder.file("model.packed"));
   fs::copy_file(program, folder.file("edgeq-run"));
   fs::permissions(folder.file("edgeq-run"), fs::perms(0755));
-  write_text(folder.file("check.sh"), kDeviceScript);
+  folder.write("check.sh", kDeviceScript);
   fs::permissions(folder.file("check.sh"), fs::perms(0755));
   for (const char* name : {"model.packed", "edgeq-run", "check.sh"})
     manifest.sha256.emplace_back(name, sha256(folder.file(name)));
-  write_text(folder.file("manifest.json"), manifest_json(manifest));
-  folder.keep();
+  folder.write("manifest.json", manifest_json(manifest));
+  folder.commit();
   fmt::print("{}: {} for {}, {} of {} usable memory at {} tokens of context\n", options.output,
              manifest.model, device.title, bytes_text(needs.total()), bytes_text(device.usable_bytes()),
              needs.context);

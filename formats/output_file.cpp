@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <filesystem>
 #include <system_error>
 #include <utility>
 
@@ -49,6 +50,15 @@ Error already_exists(const std::string& path) {
 }
 
 }  // namespace
+
+void make_folder_of(const std::string& path) {
+  std::filesystem::path whole = std::filesystem::path(path).lexically_normal();
+  if (!whole.has_filename()) whole = whole.parent_path();  // "folder/"
+  const std::filesystem::path folder = whole.parent_path();
+  std::error_code error;
+  if (!folder.empty()) std::filesystem::create_directories(folder, error);
+  if (error) throw Error(fmt::format("{}: folder cannot be made: {}", folder.string(), error.message()));
+}
 
 OutputFile::OutputFile(std::string path, Existing existing)
     : path_(std::move(path)), partial_(path_ + ".partial"), existing_(existing) {

@@ -17,6 +17,9 @@
 
 namespace edgeq {
 
+// Makes the folder that `path` lies in, and those above it. Throws Error.
+void make_folder_of(const std::string& path);
+
 class OutputFile {
  public:
   enum class Existing : uint8_t { refuse, replace };

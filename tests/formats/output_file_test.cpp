@@ -168,5 +168,18 @@ TEST(OutputFile, AFullDiskAtTheLastBufferIsStillAnError) {
   EXPECT_EQ(dir.entries(), 0u);
 }
 
+TEST(OutputFile, TheFolderOfAnOutputIsMadeAndNotTheOutput) {
+  const TempDir dir;
+  make_folder_of(dir.file("a/b/file"));
+  make_folder_of(dir.file("a/c/folder/"));
+  make_folder_of("file");
+  EXPECT_TRUE(std::filesystem::is_directory(dir.file("a/b")));
+  EXPECT_TRUE(std::filesystem::is_directory(dir.file("a/c")));
+  EXPECT_FALSE(std::filesystem::exists(dir.file("a/b/file")));
+  EXPECT_FALSE(std::filesystem::exists(dir.file("a/c/folder")));
+  dir.write("plain", "");
+  EXPECT_THAT(error_of([&] { make_folder_of(dir.file("plain/sub/file")); }), HasSubstr("cannot be made"));
+}
+
 }  // namespace
 }  // namespace edgeq
