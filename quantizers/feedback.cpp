@@ -56,13 +56,16 @@ void sort_runs(std::vector<int64_t>& columns, int64_t run, int64_t span, Less le
 
 }  // namespace
 
+double mean_diagonal(MatrixView<const float> hessian) {
+  double mean = 0;
+  for (int64_t j = 0; j < hessian.rows; ++j) mean += double(hessian(j, j)) / double(hessian.rows);
+  return mean == 0 ? 1 : mean;
+}
+
 DampedFactor factor_damped(MatrixView<const float> hessian, std::span<const int64_t> order, double damping) {
   const int64_t d = hessian.rows;
   EDGEQ_CHECK(hessian.cols == d && int64_t(order.size()) == d, "a square Hessian and all its columns");
-  double mean = 0;
-  for (int64_t j = 0; j < d; ++j) mean += double(hessian(j, j)) / double(d);
-  if (mean == 0) mean = 1;  // every column is dead: any positive diagonal serves
-
+  const double mean = mean_diagonal(hessian);
   DampedFactor factor{.lower = std::vector<double>(size_t(d * d)), .damping = damping};
   const MatrixView<double> work(factor.lower.data(), d, d);
   for (;;) {

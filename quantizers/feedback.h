@@ -38,6 +38,10 @@ struct DampedFactor {
   int raises = 0;
 };
 
+// Of a second moment's diagonal, what damping is relative to. 1 when every column is dead: any positive
+// diagonal serves then.
+double mean_diagonal(MatrixView<const float> hessian);
+
 // hessian [d, d] symmetric; order[k] = its row and column that come k-th. When H' cannot be factored,
 // `damping` is raised tenfold until it can. Throws Error when even 10 times the mean diagonal does not help
 // (then H is not a second moment).

@@ -10,6 +10,7 @@
 #include "calibration/blas.h"
 #include "core/error.h"
 #include "core/parallel.h"
+#include "quantizers/feedback.h"
 #include "quantizers/refiner.h"
 
 namespace edgeq {
@@ -20,9 +21,7 @@ constexpr int64_t kRows = 64;  // of one task
 Tensor damped_hessian(const Tensor& hessian) {
   Tensor damped = hessian;
   const auto h = damped.matrix();
-  double mean = 0;
-  for (int64_t j = 0; j < h.rows; ++j) mean += double(h(j, j)) / double(h.rows);
-  const double shift = kRefineDamping * (mean == 0 ? 1 : mean);
+  const double shift = kRefineDamping * mean_diagonal(hessian.matrix());
   for (int64_t j = 0; j < h.rows; ++j) h(j, j) = float(double(h(j, j)) + shift);
   return damped;
 }
