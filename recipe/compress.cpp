@@ -20,8 +20,6 @@ unsigned stage_needs(const Plan& plan, const Block& block, const Stage& stage) {
   return plan.needs(names);
 }
 
-std::string layer_part(int block) { return fmt::format("layers.{}", block); }
-
 // What is known of an input without a walk: what a cache says, or nothing.
 InputStats stats_without_walk(const CompressInputs& in, const std::string& name, int64_t width,
                               unsigned needs) {

@@ -107,6 +107,20 @@ std::string read_text(const fs::path& path) {
 
 }  // namespace
 
+std::string layer_part(int64_t layer) { return fmt::format("layers.{}", layer); }
+
+std::string part_of_site(std::string_view site) {
+  if (site.starts_with("layers.")) return std::string(site.substr(0, site.find('.', 7)));
+  return std::string(site);  // the embedding and the head are parts of their own
+}
+
+std::vector<std::string> part_names(const ModelConfig& config) {
+  std::vector<std::string> names{"embedding"};
+  for (int64_t layer = 0; layer < std::ssize(config.layers); ++layer) names.push_back(layer_part(layer));
+  if (!config.tied_head) names.emplace_back("head");
+  return names;
+}
+
 const SiteResult& PartResult::site(std::string_view name) const {
   const auto found =
       std::find_if(sites.begin(), sites.end(), [&](const SiteResult& s) { return s.name == name; });

@@ -7,12 +7,14 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/quantized_tensor.h"
 #include "core/tensor.h"
 #include "eval/report.h"
 #include "models/block.h"
+#include "models/config.h"
 
 namespace edgeq {
 
@@ -32,6 +34,12 @@ struct PartResult {
 
   const SiteResult& site(std::string_view name) const;  // Error when it is not in the part
 };
+
+// "layers.<n>", and the part that holds a site.
+std::string layer_part(int64_t layer);
+std::string part_of_site(std::string_view site);
+// The parts of a model in order: "embedding", "layers.0", ..., and "head" unless tied.
+std::vector<std::string> part_names(const ModelConfig& config);
 
 class Journal {
  public:

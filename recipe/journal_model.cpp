@@ -6,15 +6,6 @@
 #include "core/error.h"
 
 namespace edgeq {
-namespace {
-
-std::string part_of(std::string_view site) {
-  if (site.starts_with("layers.")) return std::string(site.substr(0, site.find('.', 7)));
-  return std::string(site);  // the embedding and the head are parts of their own
-}
-
-}  // namespace
-
 JournalModel::JournalModel(const Plan& plan, const Journal& journal, const Tokenizer& tokenizer,
                            Provenance provenance)
     : plan_(plan), journal_(journal), tokenizer_(tokenizer.serialize()), provenance_(std::move(provenance)) {
@@ -40,7 +31,7 @@ WeightForm JournalModel::form(std::string_view site) const {
 }
 
 CodedWeight JournalModel::weight(std::string_view site) const {
-  if (const std::string part = part_of(site); part_.part != part) part_ = journal_.load(part);
+  if (const std::string part = part_of_site(site); part_.part != part) part_ = journal_.load(part);
   const SiteResult& result = part_.site(site);
   return {.codes = result.quantized, .kept = result.kept};
 }

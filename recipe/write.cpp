@@ -27,13 +27,6 @@ ordered_json site_json(const SiteReport& s) {
 
 }  // namespace
 
-std::vector<std::string> part_names(const ModelConfig& config) {
-  std::vector<std::string> names{"embedding"};
-  for (size_t b = 0; b < config.layers.size(); ++b) names.push_back(fmt::format("layers.{}", b));
-  if (!config.tied_head) names.emplace_back("head");
-  return names;
-}
-
 std::string provenance_json(const Plan& plan, const Provenance& p, const std::vector<SiteReport>& sites) {
   ordered_json j;
   j["tool"] = fmt::format("edgeq {}", version());

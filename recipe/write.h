@@ -27,7 +27,4 @@ struct Provenance {
 std::string provenance_json(const Plan& plan, const Provenance& provenance,
                             const std::vector<SiteReport>& sites);
 
-// The parts of a plan in order: "embedding", "layers.0", ..., and "head" unless tied.
-std::vector<std::string> part_names(const ModelConfig& config);
-
 }  // namespace edgeq

@@ -10,7 +10,6 @@
 #include "recipe/compress_site.h"
 #include "recipe/parse.h"
 #include "recipe/walk.h"
-#include "recipe/write.h"
 #include "tests/support/fake_model.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/tiny_checkpoint.h"
