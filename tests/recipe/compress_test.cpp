@@ -220,7 +220,7 @@ TEST(Compress, CachedStatisticsStandInForTheWalk) {
 
 TEST(Journal, PartsOfAnotherRunAreRefused) {
   const TempDir dir;
-  Journal(dir.file("j"), "model a\n");
+  const Journal first(dir.file("j"), "model a\n");
   EXPECT_NO_THROW(Journal(dir.file("j"), "model a\n"));
   EXPECT_THAT([&] { Journal(dir.file("j"), "model b\n"); },
               ThrowsMessage<Error>(HasSubstr("parts of another run")));
