@@ -146,16 +146,21 @@ bool adds_space_prefix(const TokenizerData& data) {
   const auto refuse = [](std::string_view step) {
     throw Error(fmt::format("GGUF has no place for the tokenizer's {} step", step));
   };
-  bool prefix = false;
+  bool prefix = false, has_spaces = true;  // after the normalizer
   for (const NormalizeStep& step : data.normalize) {
     if (step.kind == NormalizeStep::Kind::nfc) refuse("NFC");
     if (!step.charsmap.empty() || step.remove_extra_whitespaces) refuse("normalization");
     if (step.kind == NormalizeStep::Kind::replace && (step.pattern.text != " " || step.content != kMetaSpace))
       refuse("replacement");
+    has_spaces &= step.kind != NormalizeStep::Kind::replace;
     prefix |= step.kind == NormalizeStep::Kind::prepend || step.add_dummy_prefix;
   }
   for (const PreTokenizeStep& step : data.pre_tokenize) {
     const bool meta_replace = step.kind == PreTokenizeStep::Kind::replace && step.content == kMetaSpace;
+    // Gemma's tokenizer.json cuts at spaces when none are left.
+    const bool idle = step.kind == PreTokenizeStep::Kind::split && step.pattern == TextPattern{.text = " "} &&
+                      !step.invert && !has_spaces;
+    if (idle) continue;
     if (step.kind == PreTokenizeStep::Kind::split || step.kind == PreTokenizeStep::Kind::alphabet)
       refuse("pre-tokenizer");
     if (step.kind == PreTokenizeStep::Kind::replace && !meta_replace) refuse("replacement");

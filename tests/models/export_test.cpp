@@ -240,6 +240,22 @@ TEST(GgufExport, RunsOfSpacesMayShareAScore) {
   }
 }
 
+// As in Gemma's tokenizer.json, whose normalizer leaves no space to cut at.
+TEST(GgufExport, ACutAtSpacesIsIdleWhereNoneAreLeft) {
+  TokenizerData data = llama2_kind({{"a", "b"}, {std::string(kMetaSpace), "a"}});
+  data.normalize.erase(data.normalize.begin());  // no space in front
+  data.decode.strip_leading_spaces = 0;
+  data.pre_tokenize = {split_step(" ", SplitBehavior::merged_with_previous)};
+  data.pre_tokenize[0].pattern.is_regex = false;
+  const TempDir folder;
+  const Tokenizer original = Tokenizer::deserialize(serialize_tokenizer(data));
+  const Tokenizer exported = Tokenizer::from_gguf(GgufFile(tokenizer_file(folder, data)));
+  for (const char* text : {"ab ab", " a  b", ""})
+    EXPECT_EQ(exported.encode(text), original.encode(text)) << text;
+  data.normalize.clear();
+  EXPECT_THAT(error_of([&] { tokenizer_file(TempDir(), data); }), HasSubstr("pre-tokenizer"));
+}
+
 TEST(GgufExport, RefusesMergesThatScoresWouldChange) {
   // The second way to "abc", "a" + "bc", is no merge: scores would take it.
   const TempDir folder;
