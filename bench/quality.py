@@ -36,7 +36,7 @@ STAGES = [  # each adds one stage to the one before it, or changes one thing
     ("default + polish", CORRECTED + ", refine: [polish]"),
     ("default + polish, refit, polish", REFINED),
 ]
-SIX = "quantizer: gptq, scheme: int6-g32-sym"
+SIX = "quantizer: gptq, scheme: int6-g32-s8"
 GRIDS = {  # other grids: (blocks, rule, table)
     "default on Q4_0, table of 6 bits by GPTQ": ("q4_0", CORRECTED, SIX),
     "default on IQ4_NL": ("iq4_nl", CORRECTED, TABLE),
