@@ -34,6 +34,11 @@ void print_line(bool plain, std::string_view name, std::string_view summary) {
 void list(const ListArgs& args) {
   if (args.what == "recipes") {
     for (const BuiltinRecipe& r : builtin_recipes()) print_line(args.plain, r.name, first_comment(r.yaml));
+  } else if (args.what == "transforms") {
+    for (const TransformEntry& t : transforms()) {
+      print_line(args.plain, t.name, t.summary);
+      if (!args.plain) fmt::print("{:<12} options: {}\n", "", t.options);
+    }
   } else if (args.what == "quantizers") {
     for (const QuantizerEntry& q : quantizers()) {
       print_line(args.plain, q.name, q.summary);
@@ -57,11 +62,11 @@ void list(const ListArgs& args) {
 
 void add_list_command(CLI::App& app) {
   const auto args = std::make_shared<ListArgs>();
-  CLI::App* command =
-      app.add_subcommand("list", "Lists recipes, quantizers, refiners, targets or instruction sets");
-  command->add_option("what", args->what, "recipes, quantizers, refiners, targets or isas")
+  CLI::App* command = app.add_subcommand(
+      "list", "Lists recipes, transforms, quantizers, refiners, targets or instruction sets");
+  command->add_option("what", args->what, "recipes, transforms, quantizers, refiners, targets or isas")
       ->required()
-      ->check(CLI::IsMember({"recipes", "quantizers", "refiners", "targets", "isas"}));
+      ->check(CLI::IsMember({"recipes", "transforms", "quantizers", "refiners", "targets", "isas"}));
   command->add_flag("--plain", args->plain, "names only");
   command->footer("Example: edgeq list recipes");
   command->callback([args] { list(*args); });

@@ -12,6 +12,7 @@
 #include "core/options.h"
 #include "quantizers/quantizer.h"
 #include "quantizers/refiner.h"
+#include "quantizers/transform.h"
 
 namespace edgeq {
 
@@ -19,6 +20,8 @@ std::unique_ptr<Quantizer> make_rtn(const QuantScheme& scheme, const Options& op
 std::unique_ptr<Quantizer> make_gptq(const QuantScheme& scheme, const Options& options);
 std::unique_ptr<Refiner> make_polish();
 std::unique_ptr<Refiner> make_refit();
+std::unique_ptr<Transform> make_smooth(const Options& options);
+std::unique_ptr<Transform> make_awq(const Options& options);
 
 // Throws Error naming the first weight that is NaN or infinite.
 void require_finite(MatrixView<const float> weight);

@@ -14,6 +14,13 @@
 namespace edgeq {
 namespace {
 
+constexpr TransformEntry kTransforms[] = {
+    {"smooth", "evens out the channels of inputs and weights, so that both round well (SmoothQuant)",
+     "alpha: 0.5 (0..1: how much of the unevenness of inputs moves to the weights)", make_smooth},
+    {"awq", "scales up the weights of strong channels, as far as rounding them loses least (AWQ)",
+     "steps: 20 (of the search)", make_awq},
+};
+
 constexpr QuantizerEntry kQuantizers[] = {
     {"rtn", "round to nearest, group by group; needs no calibration",
      "search: none (default; the grid spans the extremes), mse (least squared weight error), weighted (by "
@@ -47,8 +54,15 @@ const Entry& entry_of(std::span<const Entry> table, std::string_view kind, std::
 
 }  // namespace
 
+std::span<const TransformEntry> transforms() { return kTransforms; }
 std::span<const QuantizerEntry> quantizers() { return kQuantizers; }
 std::span<const RefinerEntry> refiners() { return kRefiners; }
+
+std::unique_ptr<Transform> make_transform(std::string_view name, const Options& options) {
+  auto transform = entry_of(transforms(), "transform", name).make(options);
+  with_context(name, [&] { options.finish(); });
+  return transform;
+}
 
 std::unique_ptr<Quantizer> make_quantizer(std::string_view name, const QuantScheme& scheme,
                                           const Options& options) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The visible tables of quantizers and refiners; `edgeq list` prints them. A method has no header of its own.
+// The visible tables of transforms, quantizers and refiners; `edgeq list` prints them. A method has no header
+// of its own.
 #pragma once
 
 #include <memory>
@@ -10,8 +11,19 @@
 #include "core/quant_scheme.h"
 #include "quantizers/quantizer.h"
 #include "quantizers/refiner.h"
+#include "quantizers/transform.h"
 
 namespace edgeq {
+
+struct TransformEntry {
+  std::string_view name, summary;
+  std::string_view options;  // one line: names, defaults, meaning
+  std::unique_ptr<Transform> (*make)(const Options& options);
+};
+
+std::span<const TransformEntry> transforms();
+// Throws Error for an unknown name (listing the known) or option.
+std::unique_ptr<Transform> make_transform(std::string_view name, const Options& options);
 
 struct QuantizerEntry {
   std::string_view name, summary;

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <memory>
+#include <optional>
 
 #include "core/error.h"
 #include "core/interrupt.h"
@@ -74,6 +75,27 @@ void compress_table(const CompressInputs& in, Ends& ends, Journal& journal, cons
   restore_site(done.site("embedding"), ends.embedding);
 }
 
+// A block of the float model as it is quantized: the same function in other weights. The float model walks
+// through it as well, so that both streams read inputs on the same scale.
+Block load_transformed(const CompressInputs& in, int index, const Streams* streams) {
+  Block block = in.model.load(index);
+  if (in.plan.transforms.empty()) return block;
+  std::vector<std::optional<QuantScheme>> schemes;
+  for (const Site& site : block.sites) {
+    const SitePlan& plan = in.plan.site(site.name);
+    schemes.push_back(plan.keep ? std::nullopt : std::optional(plan.scheme));
+  }
+  for (const auto& transform : in.plan.transforms) {
+    check_interrupt();
+    std::vector<InputStats> stats;
+    if (transform->needs() != kNeedNothing) stats = streams->look_ahead(block, transform->needs());
+    with_context(layer_part(index), [&] {
+      transform->apply(block, {.config = in.plan.config, .stats = stats, .schemes = schemes});
+    });
+  }
+  return block;
+}
+
 // Leaves in `block` what the codes mean, stage by stage: each stage reads what the compressed ones before it
 // give.
 PartResult compress_block(const CompressInputs& in, const Block& original, Block& block, Streams* streams) {
@@ -112,7 +134,7 @@ void compress(const CompressInputs& in, Journal& journal, const Progress& progre
   }
   for (int b = 0; b < blocks; ++b) {
     check_interrupt();
-    const Block original = in.model.load(b);
+    const Block original = load_transformed(in, b, streams.get());
     Block block = original;
     if (!journal.has(layer_part(b))) {
       journal.commit(compress_block(in, original, block, streams.get()));

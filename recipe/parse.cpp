@@ -67,6 +67,22 @@ Rule parse_rule(const Reader& reader, const YAML::Node& node) {
   return rule;
 }
 
+// `smooth`, or `smooth: {alpha: 0.7}`.
+TransformSpec parse_transform(const Reader& reader, const YAML::Node& node) {
+  TransformSpec spec;
+  spec.line = node.Mark().line + 1;
+  if (!node.IsMap()) {
+    spec.name = reader.scalar(node, "a transform");
+    return spec;
+  }
+  if (node.size() != 1)
+    reader.fail(node.Mark(),
+                fmt::format("a transform has {} names; expected one, with its options", node.size()));
+  spec.name = reader.scalar(node.begin()->first, "a transform");
+  spec.options = parse_options(reader, node.begin()->second, spec.name);
+  return spec;
+}
+
 CalibrationSpec parse_calibration(const Reader& reader, const YAML::Node& node) {
   CalibrationSpec spec;
   reader.map(node, "calibration",
@@ -103,6 +119,11 @@ Recipe read_recipe(const Reader& reader, const YAML::Node& root) {
           recipe.target = reader.at(n, [&] { return parse_target(text)->name(); });
         }},
        {"calibration", [&](const YAML::Node& n) { recipe.calibration = parse_calibration(reader, n); }},
+       {"transforms",
+        [&](const YAML::Node& n) {
+          reader.list(n, "transforms",
+                      [&](const YAML::Node& t) { recipe.transforms.push_back(parse_transform(reader, t)); });
+        }},
        {"rules",
         [&](const YAML::Node& n) {
           reader.list(n, "rules",

@@ -25,6 +25,11 @@ std::string journal_key(const Plan& plan, const QuantizeInputs& in) {
                        in.calibration->windows.count(), in.calibration->windows.length);
   key += plan.recipe.calibration.statistics.empty() ? "statistics of the compressed model\n"
                                                     : "statistics of the float model\n";
+  for (const TransformSpec& transform : plan.recipe.transforms) {
+    key += "transform " + transform.name;
+    for (const auto& [name, value] : transform.options.values()) key += fmt::format(" {}={}", name, value);
+    key += '\n';
+  }
   for (const SitePlan& site : plan.sites) {
     key += fmt::format("{} {}", site.name, site.treatment());
     const Rule& rule = plan.recipe.rules[size_t(site.rule)];

@@ -80,6 +80,20 @@ SitePlan plan_site(const Recipe& recipe, const Target& target, const SiteShape& 
   });
 }
 
+std::vector<std::shared_ptr<const Transform>> plan_transforms(const Recipe& recipe,
+                                                              const ModelConfig& config) {
+  std::vector<std::shared_ptr<const Transform>> transforms;
+  for (const TransformSpec& spec : recipe.transforms)
+    with_context(fmt::format("recipe {}:{}", recipe.name, spec.line), [&] {
+      if (!recipe.calibration.statistics.empty())
+        throw Error(fmt::format("{} changes the inputs that cached statistics are of", spec.name))
+            .set_hint("leave out calibration statistics");
+      transforms.push_back(make_transform(spec.name, spec.options));
+      transforms.back()->leaves(config);
+    });
+  return transforms;
+}
+
 // What compress() holds at its fullest: the table, a block twice (float and as codes), the walking windows
 // and one Hessian with its factorization in double.
 int64_t estimate_ram(const Plan& plan) {
@@ -94,11 +108,20 @@ int64_t estimate_ram(const Plan& plan) {
   int64_t bytes = 2 * block * 4 + table + (64 << 20);
   if (plan.needs_statistics()) {
     const int64_t tokens = plan.recipe.calibration.windows * plan.recipe.calibration.tokens;
-    const int64_t streams = plan.needs_two_streams() ? 2 : 1;
+    const int64_t ahead = plan.transforms.empty() ? 0 : 1;  // a copy of the walk, to see a block's inputs
+    const int64_t streams = (plan.needs_two_streams() ? 2 : 1) + ahead;
     bytes += streams * (tokens * (c.hidden + widest) + widest * widest) * 4;
     bytes += widest * widest * 3 * 8 + (200 << 20);
   }
   return bytes;
+}
+
+// The name of what calls for calibration text.
+std::string first_needy(const Plan& plan) {
+  for (size_t i = 0; i < plan.transforms.size(); ++i)
+    if (plan.transforms[i]->needs() != kNeedNothing) return plan.recipe.transforms[i].name;
+  return std::ranges::find_if(plan.sites, [](const SitePlan& s) { return s.needs() != kNeedNothing; })
+      ->method;
 }
 
 // "layers.3.mlp.down_proj" -> "layers.*.mlp.down_proj": sites of one kind share a line of the table.
@@ -140,7 +163,8 @@ unsigned Plan::needs(std::span<const std::string> names) const {
 }
 
 bool Plan::needs_statistics() const {
-  return std::any_of(sites.begin(), sites.end(), [](const SitePlan& s) { return s.needs() != kNeedNothing; });
+  return std::ranges::any_of(transforms, [](const auto& t) { return t->needs() != kNeedNothing; }) ||
+         std::ranges::any_of(sites, [](const SitePlan& s) { return s.needs() != kNeedNothing; });
 }
 
 bool Plan::needs_two_streams() const {
@@ -160,12 +184,11 @@ Plan make_plan(const Recipe& recipe, const Checkpoint& checkpoint) {
     plan.weight_bytes += plan.sites.back().bytes;
     plan.weights += shape.rows * shape.cols;
   }
+  plan.transforms = plan_transforms(recipe, plan.config);
   const CalibrationSpec& c = recipe.calibration;
   if (plan.needs_statistics() && c.corpus.empty() && c.statistics.empty())
-    throw Error(fmt::format("recipe {}: {} needs calibration text and none is given", recipe.name,
-                            std::find_if(plan.sites.begin(), plan.sites.end(),
-                                         [](const SitePlan& s) { return s.needs() != kNeedNothing; })
-                                ->method))
+    throw Error(
+        fmt::format("recipe {}: {} needs calibration text and none is given", recipe.name, first_needy(plan)))
         .set_hint("add --calibration TEXT, or calibration: {corpus: TEXT} to the recipe");
   plan.peak_ram_bytes = estimate_ram(plan);
   return plan;
@@ -196,6 +219,11 @@ std::string plan_text(const Plan& plan) {
   for (const SitePlan& s : plan.sites)
     if (!s.note.empty()) ++notes[fmt::format("{}: {}", kind_of(s.name), s.note)];
   for (const auto& [note, count] : notes) text += fmt::format("note: {} ({} sites)\n", note, count);
+  for (size_t i = 0; i < plan.transforms.size(); ++i) {
+    text += fmt::format("transform: {}\n", plan.recipe.transforms[i].name);
+    for (const std::string& clause : plan.transforms[i]->leaves(plan.config))
+      text += fmt::format("note: {} leaves a stage as it is: {}\n", plan.recipe.transforms[i].name, clause);
+  }
   text +=
       fmt::format("{} sites, {} of weights, {:.3f} bits per weight, about {} of memory while quantizing\n",
                   plan.sites.size(), bytes_text(plan.weight_bytes), plan.bits_per_weight(),

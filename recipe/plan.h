@@ -16,6 +16,7 @@
 #include "quantizers/correction.h"
 #include "quantizers/quantizer.h"
 #include "quantizers/refiner.h"
+#include "quantizers/transform.h"
 #include "recipe/recipe.h"
 
 namespace edgeq {
@@ -42,15 +43,16 @@ struct Plan {
   Recipe recipe;
   std::shared_ptr<const Target> target;
   ModelConfig config;
-  std::vector<SitePlan> sites;  // embedding, blocks in order, head unless tied
-  int64_t weight_bytes = 0;     // all sites
-  int64_t weights = 0;          // number of weights in all sites
-  int64_t peak_ram_bytes = 0;   // estimate: one block, hidden states, statistics, the table
+  std::vector<std::shared_ptr<const Transform>> transforms;  // of every block, in order
+  std::vector<SitePlan> sites;                               // embedding, blocks in order, head unless tied
+  int64_t weight_bytes = 0;                                  // all sites
+  int64_t weights = 0;                                       // number of weights in all sites
+  int64_t peak_ram_bytes = 0;  // estimate: one block, hidden states, statistics, the table
 
   const SitePlan& site(std::string_view name) const;
   // Need flags of the sites of one block's stage, or of a table.
   unsigned needs(std::span<const std::string> sites) const;
-  // Whether any site needs the model to be walked over calibration text.
+  // Whether any site or transform needs the model to be walked over calibration text.
   bool needs_statistics() const;
   // Whether the float model has to walk beside the compressed one.
   bool needs_two_streams() const;

@@ -26,6 +26,13 @@ struct Rule {
   int line = 0;                     // in the recipe file, for messages
 };
 
+// A rewriting of every block's weights before they are quantized (quantizers/transform.h).
+struct TransformSpec {
+  std::string name;  // in quantizers/registry.h
+  Options options;
+  int line = 0;
+};
+
 struct CalibrationSpec {
   std::string corpus;  // path of a text, "" = none given
   int64_t windows = 64, tokens = 512;
@@ -45,6 +52,7 @@ struct Recipe {
   std::string model;              // path, "" = given on the command line
   std::string target = "packed";  // what the result is written for (models/target.h); fixes the grid
   CalibrationSpec calibration;
+  std::vector<TransformSpec> transforms;  // in this order
   std::vector<Rule> rules;
   ProofSpec prove;
   std::vector<std::string> compare;  // other recipes, run on the same model and shown beside it in the report

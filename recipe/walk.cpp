@@ -60,6 +60,18 @@ void Streams::finish(const Ends& ends) {
   if (reference_) reference_->finish(ends);
 }
 
+std::vector<InputStats> Streams::look_ahead(const Block& block, unsigned needs) const {
+  Walk ahead = now_;
+  ahead.enter(block);
+  std::vector<InputStats> stats;
+  const int stages = int(block.stages.size());
+  for (int s = 0; s < stages; ++s) {
+    stats.push_back(ahead.stats(needs));
+    if (s + 1 < stages) ahead.step(block, s);
+  }
+  return stats;
+}
+
 InputStats Streams::stats(unsigned needs, bool adds_to_hidden) const {
   InputStats stats = now_.stats(needs);
   if ((needs & kNeedCross) == 0) return stats;

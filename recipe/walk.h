@@ -44,6 +44,9 @@ class Streams {
   void step(const Block& original, const Block& block, int stage);
   void pass(const Block& original, const Block& block);
   void finish(const Ends& ends);  // both models have the same final norm
+  // Of the inputs that the stages of the block to come will read in the compressed model, were it not
+  // compressed itself. The streams stay where they are, before the block.
+  std::vector<InputStats> look_ahead(const Block& block, unsigned needs) const;
   // Of the inputs that the current stage of the compressed model reads. adds_to_hidden: as in Stage.
   InputStats stats(unsigned needs, bool adds_to_hidden) const;
 

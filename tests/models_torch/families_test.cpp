@@ -9,9 +9,11 @@
 #include "models/export.h"
 #include "models/packed_checkpoint.h"
 #include "models/torch/torch_model.h"
+#include "quantizers/registry.h"
 #include "recipe/compress.h"
 #include "recipe/journal_model.h"
 #include "recipe/parse.h"
+#include "recipe/walk.h"
 #include "recipe/write.h"
 #include "runtime/runtime.h"
 #include "tests/support/golden_logits.h"
@@ -49,6 +51,12 @@ class WithTokenizer final : public CodedModel {
  private:
   std::unique_ptr<CodedModel> model_;
 };
+
+Windows some_windows() {
+  Windows windows{.length = 20, .tokens = {}};
+  for (int i = 0; i < 20 * 5; ++i) windows.tokens.push_back(TokenId((i * 37 + i * i) % 48));
+  return windows;
+}
 
 double difference(const LanguageModel& model, const GoldenLogits& golden) {
   const auto session = model.start({.max_tokens = std::ssize(golden.tokens)});
@@ -88,8 +96,7 @@ TEST_P(Family, IsQuantizedAndRunsAsItsCodesMean) {
       "rules: [{match: \"*\", quantizer: gptq, scheme: int4-channel-sym}]\n",
       "r.yaml");
   const Plan plan = make_plan(recipe, *checkpoint_);
-  Windows windows{.length = 20, .tokens = {}};
-  for (int i = 0; i < 20 * 5; ++i) windows.tokens.push_back(TokenId((i * 37 + i * i) % 48));
+  const Windows windows = some_windows();
   const auto walk = open_torch_blockwise(checkpoint_);
   Journal journal(dir_.file("journal"), "key");
   compress({.plan = plan, .model = *walk, .windows = windows}, journal, {});
@@ -114,6 +121,71 @@ TEST_P(Family, IsQuantizedAndRunsAsItsCodesMean) {
   const auto expected = b->feed(golden_.tokens, Logits::all);
   EXPECT_LE(relative_difference(a->feed(golden_.tokens, Logits::all), expected), kLogitTolerance);
   EXPECT_GT(relative_difference(expected, golden_.logits.matrix()), kLogitTolerance) << "nothing was rounded";
+}
+
+// Of what the head reads after two walks, the largest difference as a part of the largest value.
+double head_input_difference(const Walk& a, const Walk& b) {
+  double largest = 0;
+  for (size_t i = 0; i < a.states().size(); ++i)
+    largest =
+        std::max(largest, relative_difference(a.states()[i].input.matrix(), b.states()[i].input.matrix()));
+  return largest;
+}
+
+TEST_P(Family, TransformsKeepTheFunction) {
+  // Scales round gains and weights by 2^-24 each; measured: below 3e-6 in every family.
+  constexpr double kTolerance = 1e-5;
+  const auto model = open_torch_blockwise(checkpoint_);
+  const Windows windows = some_windows();
+  const StatsMap stats = float_statistics(*model, windows, kNeedHessian, {});
+  const Ends ends = model->ends();
+  for (const TransformEntry& entry : transforms()) {
+    const auto transform = make_transform(entry.name, Options());
+    Walk plain(*model, windows, ends), transformed(*model, windows, ends), broken(*model, windows, ends);
+    bool changed = false;
+    for (int b = 0; b < int(model->config().layers.size()); ++b) {
+      const Block before = model->load(b);
+      std::vector<InputStats> of_stages;
+      for (int s = 0; s < int(before.stages.size()); ++s)
+        of_stages.push_back(stats.at(stage_name(before, s)));
+      const std::vector<std::optional<QuantScheme>> schemes(before.sites.size(),
+                                                            parse_scheme("int4-channel-sym"));
+      Block after = before;
+      transform->apply(after, {.config = model->config(), .stats = of_stages, .schemes = schemes});
+      for (size_t i = 0; i < before.sites.size(); ++i)
+        changed |=
+            relative_difference(after.sites[i].weight.matrix(), before.sites[i].weight.matrix()) > 1e-3;
+      plain.pass(before);
+      transformed.pass(after);
+      for (int64_t c = 0; c < after.sites[2].weight.cols(); ++c)
+        after.sites[2].weight.matrix()(0, c) *= 1.05f;
+      broken.pass(after);
+    }
+    plain.finish(ends);
+    transformed.finish(ends);
+    broken.finish(ends);
+    EXPECT_TRUE(changed) << entry.name;
+    EXPECT_LE(head_input_difference(transformed, plain), kTolerance) << entry.name;
+    EXPECT_GT(head_input_difference(broken, plain), kTolerance) << entry.name << ": a row of v off by 5 %";
+  }
+}
+
+// What two streams differ by is what was lost, and not the scale of their channels.
+TEST_P(Family, CorrectionsStaySmallAfterATransform) {
+  const Recipe recipe = parse_recipe(
+      "calibration: {corpus: text.txt}\n"
+      "transforms: [{smooth: {alpha: 0.8}}]\n"
+      "rules: [{match: \"*\", quantizer: gptq, scheme: int8-channel-sym, correct: {damp: 0.1}}]\n",
+      "r.yaml");
+  const Plan plan = make_plan(recipe, *checkpoint_);
+  const Windows windows = some_windows();
+  Journal journal(dir_.file("journal"), "key");
+  compress({.plan = plan, .model = *open_torch_blockwise(checkpoint_), .windows = windows}, journal, {});
+  for (const std::string& part : part_names(plan.config))
+    for (const SiteResult& site : journal.load(part).sites) {
+      EXPECT_LT(site.report.correction, 1e-2) << site.name;
+      EXPECT_LT(site.report.relative_error, 1e-2) << site.name;
+    }
 }
 
 INSTANTIATE_TEST_SUITE_P(, Family, testing::ValuesIn(golden_variants()), [](const auto& info) {

@@ -190,6 +190,31 @@ TEST(Compress, TwoStreamsGiveTheSameForAnyThreadsAndWhenResumed) {
   expect_equal(loop.run(resumed), serial);
 }
 
+TEST(Compress, TransformedBlocksAreTheSameForAnyThreadsAndWhenResumed) {
+  const TempDir dir;
+  Loop loop(false, kCorrected);
+  Recipe recipe = loop.plan.recipe;
+  recipe.transforms = {{.name = "smooth", .options = {}}, {.name = "awq", .options = {}}};
+  loop.plan = make_plan(recipe, loop.checkpoint);
+  Journal one(dir.file("one"), "key"), three(dir.file("three"), "key"), resumed(dir.file("resumed"), "key");
+  set_thread_count(1);
+  const auto serial = loop.run(one);
+  set_thread_count(3);
+  expect_equal(loop.run(three), serial);
+  set_thread_count(2);
+  const Progress stop_after_first_block = [](std::string_view step, int64_t done, int64_t) {
+    if (step == "quantize" && done == 1) request_interrupt();
+  };
+  EXPECT_THROW(loop.run(resumed, stop_after_first_block), Interrupted);
+  clear_interrupt();
+  expect_equal(loop.run(resumed), serial);
+  // The norms that ship are the transformed ones.
+  const Tensor gain = loop.checkpoint.load("layers.1.attn_norm");
+  const auto& shipped = serial[2].vectors[0];
+  EXPECT_EQ(shipped.name, "layers.1.attn_norm");
+  EXPECT_FALSE(std::equal(gain.f32(), gain.f32() + gain.size(), shipped.tensor.f32()));
+}
+
 TEST(Compress, WithoutNeedsTheModelIsNotWalked) {
   const TempDir dir;
   Journal journal(dir.file("j"), "key");

@@ -21,6 +21,7 @@ model: ../model
 output: out/m.packed
 for: gguf:q8_0
 calibration: {corpus: text.txt, windows: 8, tokens: 128, statistics: stats.h5}
+transforms: [smooth, {awq: {steps: 10}}]
 rules:
   - {match: "head", keep: bf16}
   - match: "*"
@@ -44,9 +45,14 @@ TEST(Recipe, EveryKeyIsRead) {
   EXPECT_EQ(r.calibration.statistics, "folder/stats.h5");
   EXPECT_EQ(r.calibration.windows, 8);
   EXPECT_EQ(r.calibration.tokens, 128);
+  ASSERT_EQ(r.transforms.size(), 2u);
+  EXPECT_EQ(r.transforms[0].name, "smooth");
+  EXPECT_EQ(r.transforms[1].name, "awq");
+  EXPECT_EQ(r.transforms[1].options.values().at("steps"), "10");
+  EXPECT_EQ(r.transforms[1].line, 6);
   ASSERT_EQ(r.rules.size(), 2u);
   EXPECT_EQ(r.rules[0].keep, DType::bf16);
-  EXPECT_EQ(r.rules[0].line, 7);
+  EXPECT_EQ(r.rules[0].line, 8);
   EXPECT_EQ(r.rules[1].quantizer, "gptq");
   EXPECT_EQ(scheme_text(r.rules[1].scheme), "int4-g64-asym");
   EXPECT_EQ(r.rules[1].options.values().at("damp"), "0.05");
@@ -99,6 +105,9 @@ INSTANTIATE_TEST_SUITE_P(
         BadRecipe{"rules:\n  - {match: x, quantizer: rtn, scheme: int4}\n", 2,
                   "scheme \"int4\" is not understood"},
         BadRecipe{"rules:\n  - {match: x, quantizer: rtn, schema: int4}\n", 2, "did you mean scheme?"},
+        BadRecipe{"transforms: smooth\n", 1, "transforms is not a list"},
+        BadRecipe{"transforms: [{smooth: {}, awq: {}}]\n", 1, "a transform has 2 names; expected one"},
+        BadRecipe{"transforms: [{smooth: 0.5}]\n", 1, "smooth is not a map"},
         BadRecipe{"for: onnx\n", 1, "target \"onnx\" is unknown; expected one of packed, gguf, gguf:q4_0"},
         BadRecipe{"calibration:\n  windows: none\n", 2, "expected a whole number of at least 1"},
         BadRecipe{"calibration:\n  windows: 0\n", 2, "windows is \"0\""},

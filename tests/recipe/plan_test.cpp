@@ -69,6 +69,22 @@ TEST(Plan, TheTargetFixesTheGrid) {
   EXPECT_EQ(scheme_text(table.site("layers.0.attn.k_proj").scheme), "iq4nl-g32");
 }
 
+TEST(Plan, TransformsCallForTextAndAreRefusedByLine) {
+  const std::string rules = "  - {match: \"*\", quantizer: rtn, scheme: int4-g64-sym}\n";
+  const std::string text = "calibration: {corpus: a.txt}\n";
+  const Plan plan = plan_of(rules, true, text + "transforms: [smooth]\n");
+  EXPECT_TRUE(plan.needs_statistics());
+  EXPECT_FALSE(plan.needs_two_streams());
+  EXPECT_THAT(plan_text(plan), HasSubstr("transform: smooth\n"));
+  EXPECT_THAT([&] { plan_of(rules, true, "transforms: [smooth]\n"); },
+              ThrowsMessage<Error>("recipe r: smooth needs calibration text and none is given"));
+  EXPECT_THAT([&] { plan_of(rules, true, text + "transforms: [{awq: {step: 3}}]\n"); },
+              ThrowsMessage<Error>(AllOf(HasSubstr("recipe r:2: awq: "), HasSubstr("step"))));
+  EXPECT_THAT(
+      [&] { plan_of(rules, true, "calibration: {corpus: a.txt, statistics: s.h5}\ntransforms: [awq]\n"); },
+      ThrowsMessage<Error>("recipe r:2: awq changes the inputs that cached statistics are of"));
+}
+
 TEST(Plan, RefusalsNameTheLineAndTheSite) {
   const auto throws = [](const std::string& rules) { return [=] { plan_of(rules); }; };
   EXPECT_THAT(throws("  - {match: \"*.dwon_proj\", keep: f16}\n"),
