@@ -212,13 +212,7 @@ std::vector<std::string> gguf_notes(const CodedModel& model) {
   if (unread && window != 0 && window < model.config().context)
     notes.push_back(
         fmt::format("the context is cut to the sliding window of {}, which llama.cpp lacks here", window));
-  const Tokenizer tokenizer = model.tokenizer();
-  const auto takes_space = [](const AddedToken& t) { return t.lstrip || t.rstrip || t.single_word; };
-  const auto count = std::ranges::count_if(tokenizer.data().added, takes_space);
-  if (count != 0)
-    notes.push_back(fmt::format(
-        "{} added tokens take the white space beside them or stand alone as words; GGUF cannot say so",
-        count));
+  for (std::string& note : gguf_tokenizer_notes(model.tokenizer().data())) notes.push_back(std::move(note));
   return notes;
 }
 

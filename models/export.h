@@ -32,8 +32,9 @@ void check_gguf_config(const ModelConfig& config);
 void set_gguf_config(GgufWriter& writer, const ModelConfig& config);
 // Rope divisors that are written as a tensor, since they are not one factor for all.
 bool gguf_own_divisors(const ModelConfig& config);
-// What the file will not say: a cut context, flags of added tokens that GGUF has no place for.
+// What the file will not say: a cut context, and what GGUF has no place for in the tokenizer's rules.
 std::vector<std::string> gguf_notes(const CodedModel& model);
+std::vector<std::string> gguf_tokenizer_notes(const TokenizerData& tokenizer);
 
 // The tokenizer section of a GGUF file, padded to `vocab` tokens as the embedding has rows.
 void set_gguf_tokenizer(GgufWriter& writer, const TokenizerData& tokenizer, int64_t vocab);

@@ -196,7 +196,30 @@ void set_special(GgufWriter& writer, const TokenizerData& data) {
   if (!data.chat_template.empty()) writer.set("tokenizer.chat_template", data.chat_template);
 }
 
+// llama.cpp puts its space in front of each piece of text between added tokens, whatever it begins with.
+bool spares_spaces(const TokenizerData& data) {
+  const auto looks = [](const PreTokenizeStep& step) { return step.kind == PreTokenizeStep::Kind::prepend; };
+  const auto puts = [](const NormalizeStep& step) { return step.kind == NormalizeStep::Kind::prepend; };
+  return std::ranges::any_of(data.pre_tokenize, looks) ||
+         (std::ranges::any_of(data.normalize, puts) &&
+          std::ranges::any_of(data.added, &AddedToken::normalized));
+}
+
 }  // namespace
+
+std::vector<std::string> gguf_tokenizer_notes(const TokenizerData& tokenizer) {
+  std::vector<std::string> notes;
+  const auto takes_space = [](const AddedToken& t) { return t.lstrip || t.rstrip || t.single_word; };
+  if (const auto count = std::ranges::count_if(tokenizer.added, takes_space); count != 0)
+    notes.push_back(fmt::format(
+        "{} added tokens take the white space beside them or stand alone as words; GGUF cannot say so",
+        count));
+  if (spares_spaces(tokenizer))
+    notes.emplace_back(
+        "llama.cpp puts a space in front of text after every added token, and before a space; this tokenizer "
+        "not always");
+  return notes;
+}
 
 void set_gguf_tokenizer(GgufWriter& writer, const TokenizerData& tokenizer, int64_t vocab) {
   set_tokens(writer, tokenizer, vocab);

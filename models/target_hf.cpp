@@ -69,7 +69,15 @@ class HfTarget final : public Target {
     return {hf_form(options_, site.name, have), ""};
   }
 
-  std::vector<std::string> notes(const CodedModel&) const override { return {}; }
+  std::vector<std::string> notes(const CodedModel& model) const override {
+    const auto asymmetric = [&](const SiteShape& site) {
+      const auto scheme = hf_form(options_, site.name, model.form(site.name)).scheme;
+      return scheme && scheme->zero == Zero::integer;
+    };
+    if (options_.layout != HfLayout::gptq || std::ranges::none_of(all_sites(model.config()), asymmetric))
+      return {};
+    return {"GPTQModel loads zero points of version 1 only from files of its own; give it gptq-v2"};
+  }
   int64_t write(const CodedModel& model, const std::string& path,
                 OutputFile::Existing existing) const override {
     HfOptions options = options_;

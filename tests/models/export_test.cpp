@@ -256,6 +256,19 @@ TEST(GgufExport, ACutAtSpacesIsIdleWhereNoneAreLeft) {
   EXPECT_THAT(error_of([&] { tokenizer_file(TempDir(), data); }), HasSubstr("pre-tokenizer"));
 }
 
+TEST(GgufExport, NotesWhereLlamaCppPutsASpaceThatTheTokenizerDoesNot) {
+  TokenizerData data = llama2_kind({{"a", "b"}, {std::string(kMetaSpace), "a"}});
+  data.added = {{.id = 0, .special = true}};
+  EXPECT_TRUE(gguf_tokenizer_notes(data).empty());
+  data.added[0].normalized = true;
+  EXPECT_THAT(gguf_tokenizer_notes(data), testing::ElementsAre(HasSubstr("in front of text after")));
+  data.added.clear();
+  data.normalize.erase(data.normalize.begin());
+  EXPECT_TRUE(gguf_tokenizer_notes(data).empty());
+  data.pre_tokenize.push_back({.kind = PreTokenizeStep::Kind::prepend, .content = std::string(kMetaSpace)});
+  EXPECT_THAT(gguf_tokenizer_notes(data), testing::ElementsAre(HasSubstr("before a space")));
+}
+
 TEST(GgufExport, RefusesMergesThatScoresWouldChange) {
   // The second way to "abc", "a" + "bc", is no merge: scores would take it.
   const TempDir folder;

@@ -92,6 +92,15 @@ TEST(Ship, ThereAndBackIsTheIdentityOnTheTargetsOwnGrid) {
   }
 }
 
+TEST(Ship, NotesThatGptqModelWantsVersionTwoOfForeignZeroPoints) {
+  const TempDir folder, other;
+  const auto source = open_any_coded(write_packed(folder, "int4-g32-asym", small_config()));
+  EXPECT_THAT(parse_target("gptq")->notes(*source), testing::ElementsAre(HasSubstr("gptq-v2")));
+  EXPECT_TRUE(parse_target("gptq-v2")->notes(*source).empty());
+  const auto symmetric = open_any_coded(write_packed(other, "int4-g32-sym", small_config()));
+  EXPECT_TRUE(parse_target("gptq")->notes(*symmetric).empty());
+}
+
 TEST(Ship, CodesAreCarriedToWiderAndFinerGrids) {
   const std::pair<const char*, const char*> cases[] = {{"int3-g64-sym", "Q4_0"},
                                                        {"int4-g64-sym", "Q4_0"},
