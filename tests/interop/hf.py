@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hugging Face folders between edgeq and the tools that they are for. Run by ./dev interop; needs `interop_hf_folder`.
 
-  python3 tests/interop/hf.py [--work DIR] [MODEL ...]
+  python3 tests/interop/hf.py [--work DIR] [--json FILE] [MODEL ...]
 
-Tools, each left out with a message where its variable is not set:
+Tools, each left out and listed as not proved where its variable is not set:
   EDGEQ_GPTQMODEL      a Python that has gptqmodel 7.7 (loads GPTQ and AWQ, quantizes)
   EDGEQ_LLMCOMPRESSOR  a Python that has llmcompressor 0.14 and compressed-tensors 0.19 (loads, quantizes)
   EDGEQ_AUTOAWQ        a Python that has torch, and EDGEQ_AUTOAWQ_SOURCE the unpacked source of autoawq 0.2.9
@@ -12,7 +12,7 @@ For every MODEL (default: configs/models/tiny-llama; only this one is written in
   weights  what the tool dequantizes, in f32, equals what edgeq dequantizes from the same codes, bit for bit
   logits   of the tool's model and of the dequantized one, both in float; the difference over the largest logit
   tokens   of the `tokenizers` package with our tokenizer.json and with the model's own
-Exit code 1 when one differs.
+Exit code 1 when a cell failed.
 """
 import argparse
 import glob
@@ -21,6 +21,8 @@ import os
 import shutil
 import subprocess
 import sys
+
+from cells import Cells
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
@@ -277,8 +279,8 @@ def golden_tokenizers(work):
         yield name, f"{count} texts, {wrong} differ", count > 100 and wrong == 0
 
 
-def families(work):
-    """-> name, result: transformers on what edgeq writes of the small model of each family, as floats and with codes."""
+def families(cells, tool, work):
+    """transformers on what edgeq writes of the small model of each family, as floats and with codes."""
     import torch
 
     for golden in sorted(glob.glob(os.path.join(ROOT, "tests", "golden", "logits", "*"))):
@@ -303,84 +305,79 @@ def families(work):
                 return loaded.network(input_ids=ids).logits.float()
 
         error = difference(run(floats), run(source))
-        yield f"family {name} floats", f"logits within {error:.1e} of the largest (limit 1e-06)", error <= 1e-6
-        # GPT-2's layers are no Linear; GPT-NeoX's head, which transformers 5 renames, keeps its own type in a quantized model.
+        cells.record(tool, "floats", name, f"logits within {error:.1e} of the largest (limit 1e-06)", error <= 1e-6)
         if name.startswith("gpt"):
+            why = ("its layers are no Linear" if name == "gpt2" else
+                   "transformers 5 renames its head, which keeps its own type in a quantized model")
+            cells.skip(tool, "compressed int8-channel-sym", name, why)
             continue
         ours(source, codes, "compressed", "int8-channel-sym")
         ours(source, dequantized, "floats", "int8-channel-sym")
         error, changed = difference(run(codes, True), run(dequantized)), difference(run(dequantized), run(source))
-        yield (f"family {name} compressed int8-channel-sym",
-               f"logits within {error:.1e} of the largest (limit 1e-04; quantizing changed them by {changed:.1e})",
-               error <= 1e-4 < changed)
+        cells.record(tool, "compressed int8-channel-sym", name,
+                     f"logits within {error:.1e} of the largest (limit 1e-04; quantizing changed them by {changed:.1e})",
+                     error <= 1e-4 < changed)
+
+
+def cases_of(tool, model):
+    """All schemes on the small model, one of each layout on others."""
+    return OURS[tool] if model == TINY else list(dict(reversed(OURS[tool])).items())
+
+
+def name_of(model):
+    return os.path.basename(os.path.normpath(model))
 
 
 def inside(tool, work, models):
     """Runs in the tool's own Python."""
-    failed = 0
-
-    def report(what, result, holds):
-        nonlocal failed
-        failed += not holds
-        print(f"{'ok  ' if holds else 'FAIL'} {tool}: {what}: {result}", flush=True)
-
+    cells = Cells()
     for model in models:
-        name = os.path.basename(os.path.normpath(model))
-        # All schemes on the small model, one of each layout on others.
-        cases = OURS[tool] if model == TINY else list(dict(reversed(OURS[tool])).items())
-        for layout, scheme in cases:
+        name = name_of(model)
+        for layout, scheme in cases_of(tool, model):
             folder, floats = (os.path.join(work, f"{name}-{scheme}-{kind}") for kind in (layout, "floats"))
             ours(model, folder, layout, scheme)
             ours(model, floats, "floats", scheme)
             if layout == "gptq" and scheme.endswith("asym"):
+                cells.skip(tool, f"gptq {scheme} as we write it", name, "it refuses files that do not name it")
                 name_gptqmodel(folder)
-            report(f"{name} {layout} {scheme}", *check_ours(tool, folder, floats, layout))
+            cells.record(tool, f"{layout} {scheme}", name, *check_ours(tool, folder, floats, layout))
         if os.path.exists(os.path.join(model, "tokenizer.json")) and tool != "autoawq":
-            report(f"{name} tokenizer.json", *check_tokens(floats, model))
-    for name, result, holds in families(work) if tool == "llmcompressor" else ():
-        report(name, result, holds)
+            cells.record("tokenizers", "our tokenizer.json", name, *check_tokens(floats, model))
+    if tool == "llmcompressor":
+        families(cells, tool, work)
     for name, result, holds in golden_tokenizers(work) if tool == "gptqmodel" else ():
-        report(f"golden tokenizer {name} in our tokenizer.json", result, holds)
+        cells.record("tokenizers", "our tokenizer.json", "golden " + name, result, holds)
     quantize = {"gptqmodel": quantize_gptqmodel, "llmcompressor": quantize_llmcompressor}.get(tool)
     for name, folder, weights in quantize(work) if quantize else ():
         floats = folder + "-floats"
         ours(folder, floats, "floats")
         count, wrong = compare_weights(weights, floats)
-        report(f"its own {name} read by edgeq", f"{count} weights, {len(wrong)} differ", count > 0 and not wrong)
-    return failed
-
-
-def run_tool(command, tool, environment):
-    """The tools talk a lot: our lines are shown, and theirs when they end otherwise. -> exit code."""
-    run = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
-    lines = []
-    for line in run.stdout:
-        lines.append(line)
-        if line.startswith(("ok  ", "FAIL")):
-            print(line, end="", flush=True)
-    if run.wait() != 0 and not any(line.startswith("FAIL") for line in lines):
-        print("".join(lines[-20:]) + f"FAIL {tool}: ended with {run.returncode}")
-    return run.returncode
+        cells.record(tool, "its own files read by edgeq", name, f"{count} weights, {len(wrong)} differ", count > 0 and not wrong)
+    return cells
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", default=[TINY])
     parser.add_argument("--work", default=os.path.join(ROOT, "build", "interop"))
+    parser.add_argument("--json", help="write the cells there")
     parser.add_argument("--inside", help=argparse.SUPPRESS)
     a = parser.parse_args()
     os.makedirs(a.work, exist_ok=True)
     if a.inside:
-        sys.exit(min(inside(a.inside, a.work, a.models), 1))
-    failed = False
+        sys.exit(int(inside(a.inside, a.work, a.models).failed()))
+    cells = Cells()
     for tool in OURS:
-        python = os.environ.get(f"EDGEQ_{tool.upper()}")
-        if not python or (tool == "autoawq" and not os.environ.get("EDGEQ_AUTOAWQ_SOURCE")):
-            print(f"skip {tool}: EDGEQ_{tool.upper()} is not set")
+        variables = [f"EDGEQ_{tool.upper()}"] + ["EDGEQ_AUTOAWQ_SOURCE"] * (tool == "autoawq")
+        if missing := [variable for variable in variables if not os.environ.get(variable)]:
+            for model in a.models:
+                for layout, scheme in cases_of(tool, model):
+                    cells.skip(tool, f"{layout} {scheme}", name_of(model), f"{missing[0]} is not set")
             continue
         environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "GPTQMODEL_CPU_WORKERS": "2"}
-        failed |= run_tool([python, __file__, "--inside", tool, "--work", a.work, *a.models], tool, environment) != 0
-    sys.exit(int(failed))
+        cells.collect(tool, [os.environ[variables[0]], __file__, "--inside", tool, "--work", a.work, *a.models], environment)
+    cells.skip("vllm", "gptq, awq, compressed", "any model", "needs a GPU")
+    sys.exit(cells.finish(a.json))
 
 
 main()
