@@ -3,8 +3,8 @@
 
   ./dev bench export WORK_DIR [--scheme int4-g32-sym] [--layers 32] [--only NAME ...]
 
-Needs about four times the model's bytes in WORK_DIR, of which the packed model is kept for the next run. MB/s are bytes of the source over
-the seconds of the whole process: checksums, writing, and reading every weight back. Peak memory is the process's ru_maxrss, in
+Needs about three times the model's bytes in WORK_DIR, of which the packed model is kept for the next run. MB/s are bytes of the source
+over the seconds of the whole process: checksums, writing, and reading every weight back. Peak memory is the process's ru_maxrss, in
 which mapped pages count. Models of this size are not run after they are written.
 """
 import argparse
@@ -19,9 +19,13 @@ TOKENIZER = os.path.join(HERE, "..", "configs", "models", "tiny-llama")
 # name, command, source, output; each reads what is there by then.
 RUNS = [
     ("packed -> gguf", "export", "model.packed", "gguf", "model.gguf"),
+    ("gguf -> packed", "convert", "model.gguf", "packed", "again.packed"),
     ("packed -> gptq", "export", "model.packed", "gptq", "model-gptq"),
     ("gptq -> gguf", "convert", "model-gptq", "gguf", "again.gguf"),
-    ("gguf -> packed", "convert", "model.gguf", "packed", "again.packed"),
+    ("gptq -> packed", "convert", "model-gptq", "packed", "again.packed"),
+    ("packed -> awq", "export", "model.packed", "awq", "model-awq"),
+    ("packed -> compressed-tensors", "export", "model.packed", "compressed-tensors", "model-ct"),
+    ("packed -> hdf5", "export", "model.packed", "hdf5", "model.h5"),
 ]
 
 
@@ -61,19 +65,22 @@ def main():
     if not os.path.exists(packed):
         subprocess.run([os.path.join(BIN, "synthetic_packed"), TOKENIZER, packed, a.scheme, str(a.layers)], check=True)
     print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors")
-    print(f"{'':16} {'source MB':>10} {'written MB':>11} {'seconds':>8} {'CPU s':>7} {'MB/s':>7} {'peak MB':>8}", flush=True)
+    print(f"{'':28} {'source MB':>10} {'written MB':>11} {'seconds':>8} {'CPU s':>7} {'MB/s':>7} {'peak MB':>8}", flush=True)
+    runs = [run for run in RUNS if not a.only or run[0] in a.only]
     written = []
     try:
-        for name, command, source, target, output in RUNS:
-            if a.only and name not in a.only:
-                continue
+        for i, (name, command, source, target, output) in enumerate(runs):
             source, output = os.path.join(a.work, source), os.path.join(a.work, output)
             remove(output)
             written.append(output)
             wall, cpu, peak = measured([os.path.join(BIN, "edgeq"), command, source, "--to", target, "-o", output])
             size = bytes_of(source)
-            print(f"{name:16} {size / 1e6:10.0f} {bytes_of(output) / 1e6:11.0f} {wall:8.1f} {cpu:7.1f} {size / 1e6 / wall:7.0f} "
+            print(f"{name:28} {size / 1e6:10.0f} {bytes_of(output) / 1e6:11.0f} {wall:8.1f} {cpu:7.1f} {size / 1e6 / wall:7.0f} "
                   f"{peak / 1e6:8.0f}", flush=True)
+            still_read = {os.path.join(a.work, run[2]) for run in runs[i + 1:]}
+            for path in written:
+                if path not in still_read:
+                    remove(path)
     finally:
         for path in written:
             remove(path)

@@ -105,7 +105,7 @@ class GgufWriter {
   // shape outermost first; the last dimension is a multiple of the encoding's block. Throws Error otherwise,
   // or for a name of 64 bytes or more.
   void declare(std::string name, Encoding encoding, Shape shape);
-  // All bytes of the next declared tensor.
+  // Bytes of the tensors in the order of their declaration, each whole or in pieces.
   void write(std::span<const std::byte> bytes);
   // Syncs and renames; every declared tensor has been written. Returns the file's bytes.
   int64_t finish();
@@ -122,7 +122,8 @@ class GgufWriter {
   OutputFile out_;
   std::vector<std::pair<std::string, Value>> values_;
   std::vector<Declared> tensors_;
-  size_t written_ = 0;
+  size_t written_ = 0;         // whole tensors
+  int64_t written_bytes_ = 0;  // of the one after them
   bool header_written_ = false;
 };
 

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstring>
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -76,7 +77,9 @@ class CodedCheckpoint final : public CodedModel {
   }
   CodedWeight weight(std::string_view site) const override {
     if (auto codes = checkpoint_->codes(site)) return {.codes = std::move(codes), .kept = {}};
-    return {.codes = {}, .kept = from_f32(checkpoint_->load(site), kept_dtype(site))};
+    const WeightForm form = this->form(site);
+    const auto rows = [&](int64_t first, int64_t count) { return checkpoint_->load_rows(site, first, count); };
+    return {.codes = {}, .kept = cast_rows(form.rows, form.cols, form.dtype, rows)};
   }
   Tensor vector(std::string_view name) const override { return checkpoint_->load(name); }
 
@@ -107,6 +110,16 @@ Tensor dequantize(const CodedWeight& weight, int64_t first, int64_t count) {
   std::vector<uint8_t> codes(static_cast<size_t>(cols));
   for (int64_t r = 0; r < count; ++r) dequantize_row(*weight.codes, first + r, codes, rows.matrix().row(r));
   return rows;
+}
+
+Tensor cast_rows(int64_t rows, int64_t cols, DType dtype, const FloatRows& rows_of) {
+  constexpr int64_t kRows = 256;
+  Tensor matrix(dtype, {rows, cols});
+  for (int64_t r = 0; r < rows; r += kRows) {
+    const Tensor piece = from_f32(rows_of(r, std::min(kRows, rows - r)), dtype);
+    std::memcpy(matrix.data() + r * cols * dtype_bytes(dtype), piece.data(), size_t(piece.bytes()));
+  }
+  return matrix;
 }
 
 std::unique_ptr<CodedModel> coded_model(PackedModel packed) {

@@ -4,6 +4,7 @@
 // format.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -38,6 +39,11 @@ struct CodedWeight {
 
 // Rows [first, first + count) as the numbers they mean, f32 [count, cols].
 Tensor dequantize(const CodedWeight& weight, int64_t first, int64_t count);
+
+// A matrix of `dtype` from its rows in f32, asked for a few at a time: the f32 form of a large table would be
+// most of the memory.
+using FloatRows = std::function<Tensor(int64_t first, int64_t count)>;
+Tensor cast_rows(int64_t rows, int64_t cols, DType dtype, const FloatRows& rows_of);
 
 // Names are edgeq's own (models/names.h), q and k rows in half-split rotary order. Nothing that was read is
 // kept: memory is one weight, and its pages of the source are let go. Not thread-safe.

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <map>
 #include <span>
+#include <utility>
 
 #include "core/error.h"
 #include "core/interrupt.h"
@@ -59,10 +60,10 @@ Encoding encoding_for(const std::string& site, const WeightForm& form) {
   return *block_encoding(*blocks);
 }
 
-QuantizedTensor split_groups(const QuantizedTensor& q, const QuantScheme& scheme) {
+QuantizedTensor split_groups(QuantizedTensor q, const QuantScheme& scheme) {
   if (q.scheme == scheme) return q;
   QuantizedTensor split(scheme, q.rows, q.cols);
-  split.codes = q.codes;
+  split.codes = std::move(q.codes);
   const int64_t repeat = q.scheme.group_size(q.cols) / scheme.group;
   for (size_t i = 0; i < split.scales.size(); ++i) {
     split.scales[i] = q.scales[i / size_t(repeat)];
@@ -80,10 +81,6 @@ struct Item {
   int64_t rotary_head_dim = 0;  // not 0: rows are put in interleaved order
 };
 
-std::vector<std::byte> bytes_of(const Tensor& tensor) {
-  return {tensor.data(), tensor.data() + tensor.bytes()};
-}
-
 class GgufExport {
  public:
   GgufExport(const CodedModel& model, const std::string& path, OutputFile::Existing existing)
@@ -100,7 +97,7 @@ class GgufExport {
       writer_.declare(name, Encoding::f32, {int64_t(divisors->size())});
     for (const Item& item : items_) {
       check_interrupt();
-      write(item);
+      for (const std::string& member : item.members) write(member, item);
     }
     for (const auto& [name, divisors] : tables) writer_.write(std::as_bytes(std::span(*divisors)));
     return writer_.finish();
@@ -123,8 +120,8 @@ class GgufExport {
   void list_weights();
   void add(const std::string& name, const Placement& place, Encoding encoding, const Shape& shape);
   void set_metadata();
-  std::vector<std::byte> encode(const std::string& member, const Item& item) const;
-  void write(const Item& item);
+  void write(const Tensor& tensor) { writer_.write({tensor.data(), size_t(tensor.bytes())}); }
+  void write(const std::string& member, const Item& item);
 
   const CodedModel& model_;
   const ModelConfig& config_;
@@ -182,22 +179,14 @@ void GgufExport::set_metadata() {
   set_gguf_config(writer_, config_);
 }
 
-std::vector<std::byte> GgufExport::encode(const std::string& member, const Item& item) const {
+void GgufExport::write(const std::string& member, const Item& item) {
+  const int64_t head_dim = item.rotary_head_dim;
   if (item.shape.size() == 1 || member == "positions")
-    return bytes_of(to_interleaved(model_.vector(member), item.rotary_head_dim));
+    return write(to_interleaved(model_.vector(member), head_dim));
   CodedWeight weight = model_.weight(member);
-  if (!weight.codes) return bytes_of(to_interleaved(std::move(weight.kept), item.rotary_head_dim));
+  if (!weight.codes) return write(to_interleaved(std::move(weight.kept), head_dim));
   const QuantScheme scheme = *block_scheme(weight.codes->scheme, weight.codes->cols);
-  return encode_blocks(to_interleaved(split_groups(*weight.codes, scheme), item.rotary_head_dim));
-}
-
-void GgufExport::write(const Item& item) {
-  std::vector<std::byte> bytes = encode(item.members[0], item);
-  for (size_t i = 1; i < item.members.size(); ++i) {
-    const std::vector<std::byte> more = encode(item.members[i], item);
-    bytes.insert(bytes.end(), more.begin(), more.end());
-  }
-  writer_.write(bytes);
+  writer_.write(encode_blocks(to_interleaved(split_groups(std::move(*weight.codes), scheme), head_dim)));
 }
 
 }  // namespace

@@ -5,11 +5,13 @@
 
 #include <algorithm>
 #include <cctype>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <utility>
 #include <vector>
 
 #include "core/error.h"
+#include "formats/mapped_file.h"
 #include "models/tokenizer_pattern.h"
 
 namespace edgeq {
@@ -252,6 +254,21 @@ auto read_compressed_config(const json& config) {
   };
 }
 
+// W8A8: the codes of weights are read, and inputs stay as they are.
+std::vector<std::string> activation_notes(const json& config) {
+  bool rounded = false, constant = false;
+  for (const auto& [name, group] : find(config, "config_groups")->items()) {
+    const json* inputs = find(group, "input_activations");
+    if (inputs == nullptr || !inputs->is_object()) continue;
+    rounded = true;
+    const json* dynamic = find(*inputs, "dynamic");
+    constant |= dynamic == nullptr || *dynamic == false;
+  }
+  if (!rounded) return {};
+  return {fmt::format("the checkpoint rounds activations when it runs{}; this reads its weights alone",
+                      constant ? ", by input scales that were measured once" : "")};
+}
+
 nlohmann::ordered_json parse(std::string_view text) {
   const auto shallow = [](int depth, nlohmann::ordered_json::parse_event_t, nlohmann::ordered_json&) {
     if (depth > kMaxDepth) throw Error("nested too deeply");
@@ -279,6 +296,7 @@ QuantizationConfig::QuantizationConfig(std::string_view json_text) {
     settings_ = read_awq_config(config);
   } else if (method_ == "compressed-tensors") {
     settings_ = read_compressed_config(config);
+    notes_ = activation_notes(config);
   } else {
     throw Error(fmt::format("the checkpoint is quantized by \"{}\"; expected floats, or gptq, awq or "
                             "compressed-tensors",
@@ -290,6 +308,27 @@ QuantizationConfig::QuantizationConfig(std::string_view json_text) {
 LayerSettings QuantizationConfig::settings(std::string_view module) const {
   if (auto settings = settings_(module)) return *settings;
   throw Error(fmt::format("{} holds codes, but quantization_config leaves it out", module));
+}
+
+std::string read_config_file(const std::string& path) {
+  constexpr int64_t kMaxBytes = 16 << 20;
+  const auto file = MappedFile::open(path);
+  if (file->size() > kMaxBytes)
+    throw Error(fmt::format("{}: {} bytes; expected a config of at most {}", path, file->size(), kMaxBytes));
+  return {reinterpret_cast<const char*>(file->bytes().data()), size_t(file->size())};
+}
+
+std::optional<QuantizationConfig> find_quantization_config(const std::string& folder) {
+  const std::string config_path = (std::filesystem::path(folder) / "config.json").string();
+  auto found =
+      with_context(config_path, [&] { return quantization_config_of(read_config_file(config_path)); });
+  for (const char* name : {"quantize_config.json", "quant_config.json"}) {
+    const std::string path = (std::filesystem::path(folder) / name).string();
+    std::error_code ignored;
+    if (!found && std::filesystem::exists(path, ignored))
+      found = with_context(path, [&] { return QuantizationConfig(read_config_file(path)); });
+  }
+  return found;
 }
 
 std::optional<QuantizationConfig> quantization_config_of(std::string_view config_json) {

@@ -11,6 +11,7 @@
 #include <string>
 #include <string_view>
 #include <variant>
+#include <vector>
 
 #include "formats/compressed_tensors.h"
 #include "formats/gptq.h"
@@ -34,13 +35,21 @@ class QuantizationConfig {
   // How a layer that holds codes is read ("model.layers.0.mlp.up_proj"). Throws Error when the config leaves
   // the layer out.
   LayerSettings settings(std::string_view module) const;
+  // What it asks of a running model beside the weights, which reading leaves out; in sentences.
+  const std::vector<std::string>& notes() const { return notes_; }
 
  private:
   std::string method_;
+  std::vector<std::string> notes_;
   std::function<std::optional<LayerSettings>(std::string_view)> settings_;
 };
 
 // quantization_config of a config.json; nullopt when there is none.
 std::optional<QuantizationConfig> quantization_config_of(std::string_view config_json);
+// That of a folder: in config.json, or in the file of its own that older tools wrote.
+std::optional<QuantizationConfig> find_quantization_config(const std::string& folder);
+
+// The text of a file that is a few kilobytes. Throws Error: larger than 16 MiB.
+std::string read_config_file(const std::string& path);
 
 }  // namespace edgeq
