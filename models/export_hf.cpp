@@ -95,10 +95,7 @@ class HfExport {
 
  private:
   void refuse_what_the_layout_lacks() const {
-    if (is_quantized(options_.layout) && family_of(model_.config()).hf_transposed)
-      throw Error(fmt::format("family {} keeps its matrices transposed, which no tool loads with codes",
-                              model_.config().family))
-          .set_hint("export to f16");
+    check_hf_config(model_.config(), options_.layout);
     for (const SiteShape& site : all_sites(model_.config())) {
       const WeightForm form = model_.form(site.name);
       if (const auto obstacle = hf_obstacle(options_, site.name, form))
@@ -204,6 +201,13 @@ std::optional<std::string> hf_obstacle(const HfOptions& options, std::string_vie
   const WeightForm stored = hf_form(options, site, form);
   if (!stored.scheme) return std::nullopt;
   return layout_obstacle(options.layout, *stored.scheme, form.rows, form.cols);
+}
+
+void check_hf_config(const ModelConfig& config, HfLayout layout) {
+  if (is_quantized(layout) && family_of(config).hf_transposed)
+    throw Error(fmt::format("family {} keeps its matrices transposed, which no tool loads with codes",
+                            config.family))
+        .set_hint("export to f16, or to gguf");
 }
 
 int64_t export_hf(const CodedModel& model, const std::string& folder, const HfOptions& options) {

@@ -43,9 +43,13 @@ struct HfOptions {
 // What becomes of a weight: codes of the same grid, or floats.
 WeightForm hf_form(const HfOptions& options, std::string_view site, const WeightForm& form);
 // Why the layout cannot hold a weight that it would write as codes; nullopt when it can, or when it is
-// written as floats. Zero points of 0 in GPTQ version 1 are found only when they are written.
+// written as floats. Zero points of 0 in GPTQ version 1 are found only when they are written: who chooses
+// codes for it keeps them out (Placed::zeros_from_one).
 std::optional<std::string> hf_obstacle(const HfOptions& options, std::string_view site,
                                        const WeightForm& form);
+
+// Throws Error for a model whose weights such a folder cannot hold, whatever their forms.
+void check_hf_config(const ModelConfig& config, HfLayout layout);
 
 // Returns the bytes of the weights' files. Throws Error naming the site and its scheme, or the feature of the
 // config or of the tokenizer, that has no place in such a folder.

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
 #include "core/error.h"
 #include "models/carry.h"
@@ -14,16 +13,9 @@
 namespace edgeq {
 namespace {
 
-// A few rows at a time: the float form of a large table would be most of the memory.
 Tensor as_floats(const CodedWeight& weight, DType dtype) {
-  constexpr int64_t kRows = 256;
-  Tensor floats(dtype, {weight.rows(), weight.cols()});
-  for (int64_t r = 0; r < weight.rows(); r += kRows) {
-    const int64_t count = std::min(kRows, weight.rows() - r);
-    const Tensor rows = from_f32(dequantize(weight, r, count), dtype);
-    std::memcpy(floats.data() + r * weight.cols() * dtype_bytes(dtype), rows.data(), size_t(rows.bytes()));
-  }
-  return floats;
+  return cast_rows(weight.rows(), weight.cols(), dtype,
+                   [&](int64_t first, int64_t count) { return dequantize(weight, first, count); });
 }
 
 bool keeps_codes(const WeightForm& have, const WeightForm& form) {
@@ -35,6 +27,7 @@ bool keeps_codes(const WeightForm& have, const WeightForm& form) {
 
 FittedModel::FittedModel(const CodedModel& source, const Target& target, ChooseCodes choose)
     : source_(source), choose_(std::move(choose)) {
+  target.check(source.config());
   for (const SiteShape& site : all_sites(source.config())) {
     const WeightForm have = source.form(site.name);
     Placed placed;
@@ -48,7 +41,7 @@ FittedModel::FittedModel(const CodedModel& source, const Target& target, ChooseC
         .site = site.name, .from = form_text(have), .to = form_text(placed.form), .note = placed.note};
     verdict.anew = !keeps_codes(have, placed.form);
     EDGEQ_CHECK(!verdict.anew || choose_, "keep() gives forms that keep codes");
-    fits_.emplace(site.name, Fit{.form = placed.form, .verdict = std::move(verdict)});
+    fits_.emplace(site.name, Fit{.placed = std::move(placed), .verdict = std::move(verdict)});
   }
 }
 
@@ -58,28 +51,29 @@ const FittedModel::Fit& FittedModel::fit(std::string_view site) const {
   return found->second;
 }
 
-WeightForm FittedModel::form(std::string_view site) const { return fit(site).form; }
+WeightForm FittedModel::form(std::string_view site) const { return fit(site).placed.form; }
 
 CodedWeight FittedModel::weight(std::string_view site) const {
   const Fit& wanted = fit(site);
+  const WeightForm& form = wanted.placed.form;
   CodedWeight source = source_.weight(site);
-  const bool same = source.codes ? wanted.form.scheme == source.codes->scheme
-                                 : !wanted.form.scheme && wanted.form.dtype == source.kept.dtype();
+  const bool same = source.codes ? form.scheme == source.codes->scheme
+                                 : !form.scheme && form.dtype == source.kept.dtype();
   if (same) return source;
   CodedWeight fitted;
   with_context(site, [&] {
-    if (!wanted.form.scheme) {
-      fitted.kept = as_floats(source, wanted.form.dtype);
+    if (!form.scheme) {
+      fitted.kept = as_floats(source, form.dtype);
     } else if (wanted.verdict.anew) {
-      fitted.codes = choose_(as_floats(source, DType::f32), *wanted.form.scheme);
+      fitted.codes = choose_(as_floats(source, DType::f32), wanted.placed);
     } else {
-      fitted.codes = carry(*source.codes, *wanted.form.scheme);
+      fitted.codes = carry(*source.codes, *form.scheme);
     }
     if (wanted.measured) return;
     wanted.verdict.largest_error = largest_difference(source, fitted);
     wanted.measured = true;
     if (!std::isfinite(wanted.verdict.largest_error))
-      throw Error(fmt::format("a weight is beyond what {} holds", form_text(wanted.form)));
+      throw Error(fmt::format("a weight is beyond what {} holds", form_text(form)));
   });
   return fitted;
 }

@@ -22,11 +22,11 @@ struct Verdict {
 
 class FittedModel final : public CodedModel {
  public:
-  // Chooses codes of a matrix on a grid.
-  using ChooseCodes = std::function<QuantizedTensor(const Tensor& weight, const QuantScheme& scheme)>;
+  // Chooses codes of a matrix in the form of `placed`.
+  using ChooseCodes = std::function<QuantizedTensor(const Tensor& weight, const Placed& placed)>;
 
-  // Both outlive it. Without `choose`, a site whose codes cannot be kept is an Error that names the site, its
-  // form and the reason, before anything is read.
+  // Both outlive it. A model that the target has no place for is an Error before anything is read. So is,
+  // without `choose`, a site whose codes cannot be kept: it names the site, its form and the reason.
   FittedModel(const CodedModel& source, const Target& target, ChooseCodes choose = {});
 
   const std::string& path() const override { return source_.path(); }
@@ -43,7 +43,7 @@ class FittedModel final : public CodedModel {
 
  private:
   struct Fit {
-    WeightForm form;
+    Placed placed;
     mutable Verdict verdict;
     mutable bool measured = false;  // the verdict's error, at the first reading
   };

@@ -19,7 +19,8 @@ namespace edgeq {
 // A form, and what there is to say when it is not the one that was asked for.
 struct Placed {
   WeightForm form;
-  std::string note;
+  std::string note = {};
+  bool zeros_from_one = false;  // the file has no place for a zero point of 0
 };
 
 class Target {
@@ -28,6 +29,8 @@ class Target {
   virtual const std::string& name() const = 0;  // as parse_target() takes it
   virtual std::string_view ending() const = 0;  // of a file's name: "gguf"; "" when the output is a folder
 
+  // Throws Error when the format has no place for a model of this kind, whatever its weights.
+  virtual void check(const ModelConfig& config) const = 0;
   // The form for a site that a recipe wants in the form `asked`. Throws Error when there is none.
   virtual Placed choose(const SiteShape& site, const WeightForm& asked) const = 0;
   // A form on which the codes of `have` are kept (models/carry.h), or the floats as they are or, for a target

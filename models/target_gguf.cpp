@@ -69,6 +69,7 @@ class GgufTarget final : public Target {
   const std::string& name() const override { return name_; }
   std::string_view ending() const override { return "gguf"; }
 
+  void check(const ModelConfig& config) const override { check_gguf_config(config); }
   Placed choose(const SiteShape& site, const WeightForm& asked) const override {
     if (!asked.scheme || !type_ || is_plain(*type_)) return keep(site, asked);
     Encoding type = *type_;

@@ -12,6 +12,7 @@ class Hdf5Target final : public Target {
   const std::string& name() const override { return name_; }
   std::string_view ending() const override { return "h5"; }
 
+  void check(const ModelConfig&) const override {}
   Placed choose(const SiteShape&, const WeightForm& asked) const override {
     if (asked.scheme) check_columns(*asked.scheme, asked.cols);
     return {asked, ""};

@@ -48,6 +48,7 @@ class HfTarget final : public Target {
   const std::string& name() const override { return name_; }
   std::string_view ending() const override { return ""; }
 
+  void check(const ModelConfig& config) const override { check_hf_config(config, options_.layout); }
   Placed choose(const SiteShape& site, const WeightForm& asked) const override {
     if (!asked.scheme) return keep(site, asked);
     WeightForm form = asked;
@@ -62,7 +63,8 @@ class HfTarget final : public Target {
     }
     check_columns(*form.scheme, form.cols);
     refuse(site, form);
-    return {held, ""};
+    const bool from_one = options_.layout == HfLayout::gptq && held.scheme->zero == Zero::integer;
+    return {.form = held, .zeros_from_one = from_one};
   }
   Placed keep(const SiteShape& site, const WeightForm& have) const override {
     refuse(site, have);

@@ -16,6 +16,7 @@ class PackedTarget final : public Target {
   const std::string& name() const override { return name_; }
   std::string_view ending() const override { return "packed"; }
 
+  void check(const ModelConfig&) const override {}
   Placed choose(const SiteShape&, const WeightForm& asked) const override {
     if (asked.scheme) {
       check_columns(*asked.scheme, asked.cols);

@@ -37,6 +37,7 @@ struct GptqOptions {
   ColumnOrder order = ColumnOrder::group;
   ScaleWeights scale_weights = ScaleWeights::feedback;
   GridSearch search = GridSearch::mse;
+  int least_zero = 0;
 };
 
 std::vector<float> grid_importance(const Feedback& feedback, ScaleWeights weights) {
@@ -136,7 +137,7 @@ class RowBlock {
       GroupGrid& current = grid(r, j / group_);
       if (j % group_ == 0)
         current = choose_grid(options_.scheme, {w + j, size_t(group_)}, importance(j, group_),
-                              options_.search, outer(w, r, j));
+                              options_.search, outer(w, r, j), options_.least_zero);
       const uint8_t code = round_to_code(options_.scheme, current, w[j]);
       const float* u = upper_.row(j);
       const float error = (w[j] - code_value(options_.scheme, current, code)) / u[j];
@@ -212,6 +213,7 @@ std::unique_ptr<Quantizer> make_gptq(const QuantScheme& scheme, const Options& o
                                                {"none", ScaleWeights::none}});
   chosen.search =
       choice<GridSearch>(options, "search", {{"mse", GridSearch::mse}, {"none", GridSearch::none}});
+  chosen.least_zero = least_zero_option(options);
   return std::make_unique<Gptq>(chosen);
 }
 

@@ -49,12 +49,17 @@ struct Group {
   const QuantScheme& scheme;
   const OuterGrid* outer;  // of a two-level store; null while it is being chosen: any f32 scale will do
   std::span<const float> values;
+  int least_zero;           // of Zero::integer
   float low = 0, high = 0;  // smallest and largest value
   std::vector<float> padded_values, padded_importance;
 
   Group(const QuantScheme& scheme_in, const OuterGrid* outer_in, std::span<const float> values_in,
-        std::span<const float> importance_in)
-      : scheme(scheme_in), outer(outer_in), values(values_in), padded_importance(values_in.size(), 1.0f) {
+        std::span<const float> importance_in, int least_zero_in = 0)
+      : scheme(scheme_in),
+        outer(outer_in),
+        values(values_in),
+        least_zero(least_zero_in),
+        padded_importance(values_in.size(), 1.0f) {
     const auto [smallest, largest] = std::minmax_element(values.begin(), values.end());
     low = *smallest;
     high = *largest;
@@ -173,9 +178,11 @@ GroupGrid asymmetric_from_extremes(const Group& group) {
   const QuantScheme& s = group.scheme;
   const float low = std::min(group.low, 0.0f), high = std::max(group.high, 0.0f);
   GroupGrid grid = scaled_grid(group, high / float(s.max_code()) - low / float(s.max_code()), 0);
-  if (grid.scale == 0) return {};
+  if (grid.scale == 0) return {.zero = group.least_zero};
   grid.zero = int(round_small(std::clamp(-low / grid.scale, 0.0f, float(s.max_code()))));
-  return grid;
+  if (grid.zero >= group.least_zero) return grid;
+  // The code below zero stays unused or nearly so, and the others have to reach as high.
+  return scaled_grid(group, high / float(s.max_code() - group.least_zero), group.least_zero);
 }
 
 // Least-squares scale for the codes that `grid` gives.
@@ -237,8 +244,8 @@ GroupGrid sweep_asymmetric(const Group& group) {
   const QuantScheme& s = group.scheme;
   const int around = asymmetric_from_extremes(group).zero;
   const float range = std::max(group.high, 0.0f) - std::min(group.low, 0.0f);
-  ScaleSweep sweep{.group = group, .best = 0, .grid = {}};
-  for (int zero = std::max(0, around - 1); zero <= std::min(s.max_code(), around + 1); ++zero)
+  ScaleSweep sweep{.group = group, .best = 0, .grid = {.zero = group.least_zero}};
+  for (int zero = std::max(group.least_zero, around - 1); zero <= std::min(s.max_code(), around + 1); ++zero)
     for (int i = 0; i < kSweep; i += group.sweep_step())
       sweep.trial((float(s.max_code()) + extra_levels(i)) / range, zero);
   return sweep.grid;
@@ -374,8 +381,9 @@ OuterGrid choose_outer(const QuantScheme& scheme, int64_t group, std::span<const
 }
 
 GroupGrid choose_grid(const QuantScheme& scheme, std::span<const float> values,
-                      std::span<const float> importance, GridSearch search, const OuterGrid& outer) {
-  return choose(Group(scheme, &outer, values, importance), search);
+                      std::span<const float> importance, GridSearch search, const OuterGrid& outer,
+                      int least_zero) {
+  return choose(Group(scheme, &outer, values, importance, least_zero), search);
 }
 
 double grid_error(const QuantScheme& scheme, const GroupGrid& grid, std::span<const float> values,

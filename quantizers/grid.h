@@ -67,9 +67,10 @@ OuterGrid choose_outer(const QuantScheme& scheme, int64_t group, std::span<const
 // The grid of one group of finite values. `importance` holds h_j, or is empty for h_j = 1; when all are 0
 // they count as 1. A group that is not all zero never gets a scale of 0 because the store underflows, and
 // never an infinite one because it overflows: the nearest representable scale is taken instead. `outer` is
-// that of the group, for two-level stores.
+// that of the group, for two-level stores. A zero point of Zero::integer is at least `least_zero`, 0 or 1.
 GroupGrid choose_grid(const QuantScheme& scheme, std::span<const float> values,
-                      std::span<const float> importance, GridSearch search, const OuterGrid& outer = {});
+                      std::span<const float> importance, GridSearch search, const OuterGrid& outer = {},
+                      int least_zero = 0);
 
 // E(grid) for these values, in double.
 double grid_error(const QuantScheme& scheme, const GroupGrid& grid, std::span<const float> values,

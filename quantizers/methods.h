@@ -39,4 +39,9 @@ T choice(const Options& options, std::string_view name,
   throw Error("option " + std::string(name) + " is \"" + chosen + "\"; expected one of " + known);
 }
 
+// The option `zeros`: from_one keeps zero points in 1..2^bits - 1, as GPTQ's version 1 stores them.
+inline int least_zero_option(const Options& options) {
+  return choice<int>(options, "zeros", {{"any", 0}, {"from_one", 1}});
+}
+
 }  // namespace edgeq

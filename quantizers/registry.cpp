@@ -25,13 +25,14 @@ constexpr QuantizerEntry kQuantizers[] = {
     {"rtn", "round to nearest, group by group; needs no calibration",
      "search: none (default; the grid spans the extremes), mse (least squared weight error), weighted (by "
      "the mean "
-     "square of each input)",
+     "square of each input); zeros: any (default), from_one (as GPTQ's version 1 stores them)",
      make_rtn},
     {"gptq",
      "rounding with error feedback through the second moment of the inputs; the best at 4 bits and below",
      "damp: 0.01 (0..1, of the mean diagonal; raised when it does not suffice); order: group (default), "
      "none; "
-     "scale_weights: feedback (default), hessian, none; search: mse (default), none",
+     "scale_weights: feedback (default), hessian, none; search: mse (default), none; zeros: any (default), "
+     "from_one",
      make_gptq},
 };
 

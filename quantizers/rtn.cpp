@@ -31,7 +31,8 @@ std::vector<float> input_energy(const InputStats& stats, int64_t cols) {
 
 class Rtn final : public Quantizer {
  public:
-  Rtn(const QuantScheme& scheme, Search search) : scheme_(scheme), search_(search) {}
+  Rtn(const QuantScheme& scheme, Search search, int least_zero)
+      : scheme_(scheme), search_(search), least_zero_(least_zero) {}
 
   unsigned needs() const override { return search_ == Search::weighted ? kNeedMoments : kNeedNothing; }
 
@@ -65,7 +66,8 @@ class Rtn final : public Quantizer {
         set_outer(out, r, int64_t(g), outer);
       }
       const auto values = row.subspan(first, group);
-      const GroupGrid grid = choose_grid(scheme_, values, importance_of(first, group), search, outer);
+      const GroupGrid grid =
+          choose_grid(scheme_, values, importance_of(first, group), search, outer, least_zero_);
       set_grid(out, r, int64_t(g), grid);
       for (size_t j = 0; j < group; ++j) codes[first + j] = round_to_code(scheme_, grid, values[j]);
     }
@@ -74,6 +76,7 @@ class Rtn final : public Quantizer {
 
   QuantScheme scheme_;
   Search search_;
+  int least_zero_;
 };
 
 }  // namespace
@@ -81,7 +84,7 @@ class Rtn final : public Quantizer {
 std::unique_ptr<Quantizer> make_rtn(const QuantScheme& scheme, const Options& options) {
   const auto search = choice<Search>(
       options, "search", {{"none", Search::none}, {"mse", Search::mse}, {"weighted", Search::weighted}});
-  return std::make_unique<Rtn>(scheme, search);
+  return std::make_unique<Rtn>(scheme, search, least_zero_option(options));
 }
 
 }  // namespace edgeq

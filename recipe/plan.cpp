@@ -67,7 +67,8 @@ SitePlan plan_site(const Recipe& recipe, const Target& target, const SiteShape& 
     }
     site.scheme = *placed.form.scheme;
     site.method = found->quantizer;
-    site.quantizer = make_quantizer(found->quantizer, site.scheme, found->options);
+    site.quantizer =
+        make_quantizer(found->quantizer, site.scheme, target_options(found->options, placed));
     for (const std::string& name : found->refine) site.refiners.push_back(make_refiner(name));
     // The table has no predecessors, and cached statistics are of the float model alone.
     if (found->correct && shape.name != "embedding" && recipe.calibration.statistics.empty())
@@ -162,6 +163,11 @@ unsigned Plan::needs(std::span<const std::string> names) const {
   return needs;
 }
 
+Options target_options(Options options, const Placed& placed) {
+  if (placed.zeros_from_one) options.set("zeros", "from_one");
+  return options;
+}
+
 bool Plan::needs_statistics() const {
   return std::ranges::any_of(transforms, [](const auto& t) { return t->needs() != kNeedNothing; }) ||
          std::ranges::any_of(sites, [](const SitePlan& s) { return s.needs() != kNeedNothing; });
@@ -177,6 +183,7 @@ Plan make_plan(const Recipe& recipe, const Checkpoint& checkpoint) {
   plan.recipe = recipe;
   plan.target = parse_target(recipe.target);
   plan.config = checkpoint.config();
+  with_context(recipe.target, [&] { plan.target->check(plan.config); });
   const auto shapes = all_sites(plan.config);
   refuse_idle_rules(recipe, plan.config, shapes);
   for (const SiteShape& shape : shapes) {

@@ -63,6 +63,9 @@ struct Plan {
 // without a rule, a quantizer or option that does not exist, a scheme that the target cannot hold.
 Plan make_plan(const Recipe& recipe, const Checkpoint& checkpoint);
 
+// The options of a rule, with what the target asks of codes that are chosen for it.
+Options target_options(Options options, const Placed& placed);
+
 // A table for people: one line per kind of site, then the totals.
 std::string plan_text(const Plan& plan);
 

@@ -9,12 +9,13 @@
 #include "models/verify.h"
 #include "quantizers/registry.h"
 #include "recipe/compress_site.h"
+#include "recipe/plan.h"
 
 namespace edgeq {
 namespace {
 
-QuantizedTensor round_to_nearest(const Tensor& weight, const QuantScheme& scheme) {
-  const auto rtn = make_quantizer("rtn", scheme, Options());
+QuantizedTensor round_to_nearest(const Tensor& weight, const Placed& placed) {
+  const auto rtn = make_quantizer("rtn", *placed.form.scheme, target_options({}, placed));
   return rtn->quantize(weight.matrix(), unit_stats(weight.cols(), rtn->needs())).weight;
 }
 

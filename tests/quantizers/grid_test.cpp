@@ -107,6 +107,33 @@ TEST(Grid, AConstantGroupIsMetToTheStoresPrecision) {
   }
 }
 
+// A group of one sign wants its zero point at an end of the codes, and one of zeros has no scale.
+TEST(Grid, ZeroPointsStayAboveTheLeastThatIsAllowed) {
+  for (const char* text : {"int2-g32-asym", "int3-g32-asym", "int4-g32-asym", "int8-g32-asym"}) {
+    const QuantScheme scheme = parse_scheme(text);
+    for (GridSearch search : {GridSearch::none, GridSearch::mse})
+      for (int shape = 0; shape < 3; ++shape) {
+        std::vector<float> values = random_group(32, 17);
+        for (float& v : values) v = shape == 0 ? std::abs(v) : shape == 1 ? -std::abs(v) : 0.0f;
+        const GroupGrid any = choose_grid(scheme, values, {}, search);
+        const GroupGrid above = choose_grid(scheme, values, {}, search, {}, 1);
+        if (shape != 1) EXPECT_EQ(any.zero, 0) << text;
+        EXPECT_GE(above.zero, 1) << text;
+        EXPECT_LE(above.zero, scheme.max_code()) << text;
+        // One code fewer for the same range: half a step of it everywhere, and the store's rounding.
+        const float high = *std::ranges::max_element(values), steps = float(scheme.max_code() - 1);
+        if (shape == 0 && search == GridSearch::none)
+          for (const float v : values)
+            EXPECT_NEAR(code_value(scheme, above, round_to_code(scheme, above, v)), v,
+                        high / steps * (0.5f + steps * 0x1p-11f))
+                << text;
+        if (shape == 2)
+          for (const float v : values)
+            EXPECT_EQ(code_value(scheme, above, round_to_code(scheme, above, v)), 0.0f) << text;
+      }
+  }
+}
+
 TEST(Grid, AScaleBelowTheStoresSmallestStillSeparatesValues) {
   const QuantScheme scheme = parse_scheme("int4-g32-sym");
   // -2e-7 / 8 rounds to 0 in f16; the smallest half, 2^-24 = 6e-8, still resolves it.

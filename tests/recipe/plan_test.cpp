@@ -108,6 +108,25 @@ TEST(Plan, RefusalsNameTheLineAndTheSite) {
               ThrowsMessage<Error>("recipe r: gptq needs calibration text and none is given"));
 }
 
+TEST(Plan, AModelThatTheTargetHasNoPlaceForIsRefusedBeforeAnyWork) {
+  const auto plan_for = [](const ModelConfig& config, const std::string& target) {
+    make_plan(parse_recipe("for: " + target +
+                               "\nrules:\n  - {match: embedding, keep: f16}\n"
+                               "  - {match: \"*\", quantizer: rtn, scheme: int4-g64-asym}\n",
+                           "r.yaml"),
+              TinyCheckpoint(config));
+  };
+  ModelConfig gpt2 = wide_config();
+  gpt2.family = "gpt2";
+  for (const std::string target : {"gptq", "awq", "compressed-tensors"})
+    EXPECT_THAT([&] { plan_for(gpt2, target); },
+                ThrowsMessage<Error>(AllOf(HasSubstr(target + ": "), HasSubstr("transposed"))));
+  ModelConfig capped = wide_config();
+  capped.logit_soft_cap = 30;
+  EXPECT_THAT([&] { plan_for(capped, "gguf:q4_1"); }, ThrowsMessage<Error>(HasSubstr("gguf:q4_1: ")));
+  plan_for(wide_config(), "gguf:q4_1");
+}
+
 TEST(Plan, RefinersNeedAHessianWhateverTheQuantizer) {
   const std::string rules =
       "  - {match: \"*\", quantizer: rtn, scheme: int4-g64-sym, refine: [polish, refit]}\n";

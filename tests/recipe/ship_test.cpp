@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <limits>
+
 #include "models/any_model.h"
 #include "models/carry.h"
 #include "models/packed_model.h"
@@ -19,6 +21,15 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
 const std::string kTinyModel = EDGEQ_SOURCE_DIR "/configs/models/tiny-llama";
+
+// Widths that super-blocks of 256 divide.
+ModelConfig super_config() {
+  ModelConfig config = toy_config("llama");
+  config.hidden = 256;
+  config.vocab = 1536;
+  config.layers.assign(1, {.heads = 4, .kv_heads = 2, .head_dim = 64, .ffn = 512});
+  return config;
+}
 
 // Widths that 64 divides and 256 does not.
 ModelConfig small_config() {
@@ -60,6 +71,28 @@ void expect_same_codes(const CodedModel& a, const CodedModel& b) {
   }
 }
 
+// The source's codes with one thing wrong.
+class Wrong final : public CodedModel {
+ public:
+  using Spoil = std::function<void(std::string_view site, QuantizedTensor& codes)>;
+  Wrong(const CodedModel& right, Spoil spoil) : right_(right), spoil_(std::move(spoil)) {}
+  const std::string& path() const override { return right_.path(); }
+  const ModelConfig& config() const override { return right_.config(); }
+  Tokenizer tokenizer() const override { return right_.tokenizer(); }
+  std::string provenance_json() const override { return right_.provenance_json(); }
+  WeightForm form(std::string_view site) const override { return right_.form(site); }
+  CodedWeight weight(std::string_view site) const override {
+    CodedWeight weight = right_.weight(site);
+    if (weight.codes) spoil_(site, *weight.codes);
+    return weight;
+  }
+  Tensor vector(std::string_view name) const override { return right_.vector(name); }
+
+ private:
+  const CodedModel& right_;
+  Spoil spoil_;
+};
+
 TEST(Ship, ThereAndBackIsTheIdentityOnTheTargetsOwnGrid) {
   const std::pair<const char*, const char*> cases[] = {{"packed", "int3-g32-asym"},
                                                        {"gguf", "q4_0"},
@@ -68,6 +101,10 @@ TEST(Ship, ThereAndBackIsTheIdentityOnTheTargetsOwnGrid) {
                                                        {"gguf", "q5_1"},
                                                        {"gguf", "q8_0"},
                                                        {"gguf", "iq4_nl"},
+                                                       {"gguf", "q4_k"},
+                                                       {"gguf", "q5_k"},
+                                                       {"gguf", "q6_k"},
+                                                       {"hdf5", "q4_k"},
                                                        {"gptq", "int4-g32-asym"},
                                                        {"gptq", "int8-g64-sym"},
                                                        {"gptq-v2", "int4-g32-asym"},
@@ -81,7 +118,9 @@ TEST(Ship, ThereAndBackIsTheIdentityOnTheTargetsOwnGrid) {
                                                        {"hdf5", "iq4nl-g32"}};
   for (const auto& [target, scheme] : cases) {
     const TempDir folder;
-    const auto source = open_any_coded(write_packed(folder, scheme, small_config()));
+    const bool super_blocks = parse_scheme(scheme).super_blocks();
+    const auto source =
+        open_any_coded(write_packed(folder, scheme, super_blocks ? super_config() : small_config()));
     const Shipped out = ship(
         {.source = *source, .target = *parse_target(target), .output = folder.file("out"), .exact = true});
     for (const Verdict& v : out.verdicts) EXPECT_EQ(v.largest_error, 0) << target << " " << v.site;
@@ -144,6 +183,44 @@ TEST(Ship, WhatCannotBeKeptIsRefusedByNameUnlessRoundingIsAskedFor) {
   EXPECT_TRUE(std::ranges::any_of(out.verdicts, &Verdict::anew));
 }
 
+// Codes of 5 bits, which GPTQ lacks, are chosen anew. Rows of one sign want their zero points at 0.
+TEST(Ship, CodesChosenForGptqVersionOneHaveNoZeroPointOfZero) {
+  const TempDir folder;
+  const auto source = open_any_coded(write_packed(folder, "int5-g32-offset", small_config()));
+  const Wrong positive(*source, [](std::string_view, QuantizedTensor& codes) {
+    for (float& scale : codes.scales) scale = std::abs(scale);
+    for (float& offset : codes.offsets) offset = std::abs(offset);
+  });
+  const auto shipped = [&](const char* target, const std::string& name) {
+    ship({.source = positive,
+          .target = *parse_target(target),
+          .output = folder.file(name),
+          .choose_anew = true});
+    const CodedWeight weight = open_any_coded(folder.file(name))->weight("layers.0.mlp.up_proj");
+    EXPECT_EQ(weight.codes->scheme.zero, Zero::integer);
+    return std::ranges::min(weight.codes->zeros);
+  };
+  EXPECT_EQ(shipped("gptq", "v1"), 1);
+  EXPECT_EQ(shipped("gptq-v2", "v2"), 0);
+}
+
+TEST(Ship, ScalesThatAreNoNumbersAreRefused) {
+  const TempDir folder;
+  const auto source = open_any_coded(write_packed(folder, "q4_0", small_config()));
+  const Wrong broken(*source, [](std::string_view site, QuantizedTensor& codes) {
+    if (site == "layers.1.mlp.up_proj") codes.scales[7] = std::numeric_limits<float>::quiet_NaN();
+  });
+  for (const char* target : {"packed", "gguf", "hdf5"})
+    EXPECT_THAT(error_of([&] {
+                  ship({.source = broken, .target = *parse_target(target), .output = folder.file("out")});
+                }),
+                HasSubstr(target == std::string("gguf") ? "blk.1.ffn_up" : "layers.1.mlp.up_proj"))
+        << target;
+  parse_target("packed")->write(broken, folder.file("broken.packed"), OutputFile::Existing::refuse);
+  EXPECT_THAT(error_of([&] { diagnose(*open_any_checkpoint(folder.file("broken.packed"))); }),
+              HasSubstr("layers.1.mlp.up_proj"));
+}
+
 TEST(Ship, AFailureLeavesTheOldFileAndNothingElse) {
   const TempDir folder;
   const auto source = open_any_coded(write_packed(folder, "q4_0", small_config()));
@@ -163,28 +240,6 @@ TEST(Ship, AFailureLeavesTheOldFileAndNothingElse) {
   EXPECT_EQ(std::filesystem::file_size(old), 3u);
   EXPECT_EQ(folder.entries(), 2u) << "something was left behind";
 }
-
-// The source's codes with one thing wrong.
-class Wrong final : public CodedModel {
- public:
-  using Spoil = std::function<void(std::string_view site, QuantizedTensor& codes)>;
-  Wrong(const CodedModel& right, Spoil spoil) : right_(right), spoil_(std::move(spoil)) {}
-  const std::string& path() const override { return right_.path(); }
-  const ModelConfig& config() const override { return right_.config(); }
-  Tokenizer tokenizer() const override { return right_.tokenizer(); }
-  std::string provenance_json() const override { return right_.provenance_json(); }
-  WeightForm form(std::string_view site) const override { return right_.form(site); }
-  CodedWeight weight(std::string_view site) const override {
-    CodedWeight weight = right_.weight(site);
-    if (weight.codes) spoil_(site, *weight.codes);
-    return weight;
-  }
-  Tensor vector(std::string_view name) const override { return right_.vector(name); }
-
- private:
-  const CodedModel& right_;
-  Spoil spoil_;
-};
 
 TEST(Verify, AScaleThatIsOffByFivePercentIsFound) {
   const TempDir folder;
