@@ -12,6 +12,7 @@
 #include "core/error.h"
 #include "core/text.h"
 #include "core/timer.h"
+#include "eval/memory.h"
 #include "models/any_model.h"
 #include "recipe/ship.h"
 
@@ -29,9 +30,12 @@ std::string verdict_text(const Verdict& v) {
   return fmt::format("{}, largest error {:.3g}", v.anew ? "codes chosen anew" : "rounded", v.largest_error);
 }
 
-void print_json(const ExportArgs& args, const Shipped& shipped, double seconds, bool ran) {
+// `not_run`: why; "" when it was.
+void print_json(const ExportArgs& args, const Shipped& shipped, double seconds, const std::string& not_run) {
   nlohmann::ordered_json j{{"output", args.output}, {"target", args.target}, {"bytes", shipped.bytes},
-                           {"seconds", seconds},    {"verified", true},      {"ran", ran}};
+                           {"seconds", seconds},    {"verified", true},      {"ran", not_run.empty()}};
+  if (!not_run.empty()) j["not_run"] = not_run;
+  j["peak_rss_bytes"] = peak_rss_bytes();
   j["notes"] = shipped.notes;
   for (const Verdict& v : shipped.verdicts) {
     nlohmann::ordered_json site{{"name", v.site},
@@ -68,19 +72,22 @@ void export_model(const ExportArgs& args) {
   const Timer timer;
   const auto target = parse_target(args.target);
   const auto source = open_any_coded(args.input);
-  const bool runs = !args.no_run && fits_in_run_check(source->config());
-  const Shipped shipped =
+  const std::string not_run =
+      args.no_run ? "--no-run" : run_check_obstacle(source->config()).value_or(std::string());
+  Shipped shipped =
       ship({.source = *source,
             .target = *target,
             .output = args.output,
             .existing = args.overwrite ? OutputFile::Existing::replace : OutputFile::Existing::refuse,
             .choose_anew = args.round,
             .exact = args.exact,
-            .run = runs ? run_check(args.threads) : RunCheck()});
+            .run = not_run.empty() ? run_check(args.threads) : RunCheck()});
+  for (std::string& note : left_out(args.input)) shipped.notes.push_back(std::move(note));
   const double seconds = timer.seconds();
-  if (args.json) return print_json(args, shipped, seconds, runs);
+  if (args.json) return print_json(args, shipped, seconds, not_run);
   fmt::print("{}: {} in {}, every weight read back equal{}\n", args.output, bytes_text(shipped.bytes),
-             duration_text(seconds), runs ? ", run and the same function" : "; not run");
+             duration_text(seconds),
+             not_run.empty() ? ", run and the same function" : fmt::format("; not run: {}", not_run));
   print_verdicts(args, shipped);
   for (const std::string& note : shipped.notes) fmt::print("note: {}\n", note);
 }
@@ -113,6 +120,9 @@ void add_export_command(CLI::App& app) {
                    "for a device: tokens that the cache must hold, 0: the model's, at most 2048")
       ->check(CLI::Range(int64_t(0), int64_t(1) << 30))
       ->capture_default_str();
+  command->add_option("--text", device->text,
+                      "for a device: text whose perplexity the manifest promises; default: that of the\n"
+                      "report beside the model");
   command->add_option("--edgeq-run", device->edgeq_run,
                       "for a device: its program, instead of the one beside this build");
   command->footer(
@@ -126,6 +136,7 @@ void add_export_command(CLI::App& app) {
     if (device->device.empty()) throw Error("neither --to nor --device is given; expected one of them");
     device->model = args->input;
     device->output = args->output;
+    if (args->overwrite) device->existing = OutputFile::Existing::replace;
     export_for_device(*device);
   });
 }

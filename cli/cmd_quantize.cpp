@@ -45,8 +45,16 @@ Recipe load_with_overrides(const QuantizeArgs& args, const std::string& name) {
   return recipe;
 }
 
+std::string without_slash(std::string path) {
+  while (path.size() > 1 && path.back() == '/') path.pop_back();
+  return path;
+}
+
+// "models/Llama-3.2-1B/" with int4 -> "Llama-3.2-1B-int4.packed"; a folder names its target:
+// "Llama-3.2-1B-int4-gptq-g64".
 std::string default_output(const Recipe& recipe) {
-  const std::string model = fs::path(recipe.model).lexically_normal().stem().string();
+  const fs::path path(without_slash(recipe.model));
+  const std::string model = (fs::is_directory(path) ? path.filename() : path.stem()).string();
   const auto target = parse_target(recipe.target);
   if (!target->ending().empty()) return fmt::format("{}-{}.{}", model, recipe.name, target->ending());
   std::string folder = fmt::format("{}-{}-{}", model, recipe.name, target->name());
@@ -54,12 +62,13 @@ std::string default_output(const Recipe& recipe) {
   return folder;
 }
 
-// "out/llama.packed" -> "out/llama.int8.packed": where a recipe to compare with leaves its file.
-std::string output_beside(const std::string& output, const std::string& recipe) {
-  fs::path path(output);
-  const std::string ending = path.extension().string();
-  path.replace_extension(recipe + ending);
-  return path.string();
+// "out/llama.packed" -> "out/llama.int8.packed": where a recipe to compare with leaves its file. A folder has
+// no ending: "out/llama-gptq" -> "out/llama-gptq.int8".
+std::string output_beside(const std::string& output, const std::string& recipe, std::string_view ending) {
+  const std::string tail = ending.empty() ? std::string() : "." + std::string(ending);
+  if (!tail.empty() && output.ends_with(tail))
+    return fmt::format("{}.{}{}", output.substr(0, output.size() - tail.size()), recipe, tail);
+  return fmt::format("{}.{}", output, recipe);
 }
 
 struct Job {
@@ -70,14 +79,15 @@ struct Job {
 // The recipes of one call, those to compare with first: planned before any of them starts.
 std::vector<Job> plan_jobs(const QuantizeArgs& args, const Recipe& main, const Checkpoint& checkpoint) {
   std::vector<Job> jobs;
-  const std::string output = main.output.empty() ? default_output(main) : main.output;
+  const std::string output = main.output.empty() ? default_output(main) : without_slash(main.output);
+  const std::string ending(parse_target(main.target)->ending());
   for (const std::string& name : main.compare) {
     Recipe other = load_with_overrides(args, name);
     other.model = main.model;
     other.calibration.corpus = main.calibration.corpus;
     other.calibration.windows = main.calibration.windows;
     other.calibration.tokens = main.calibration.tokens;
-    jobs.push_back({make_plan(other, checkpoint), output_beside(output, other.name)});
+    jobs.push_back({make_plan(other, checkpoint), output_beside(output, other.name, ending)});
   }
   jobs.push_back({make_plan(main, checkpoint), output});
   return jobs;
@@ -107,23 +117,24 @@ void quantize(const QuantizeArgs& args) {
 
   ProgressBar bar(args.quiet || args.json);
   const auto existing = args.overwrite ? OutputFile::Existing::replace : OutputFile::Existing::refuse;
+  const auto not_run = run_check_obstacle(checkpoint->config());
   std::vector<ProofFile> files;
   for (const Job& job : jobs) {
     make_folder_of(job.output);
-    const QuantizeOutcome done = quantize_model(
-        job.plan,
-        {.checkpoint = *checkpoint,
-         .model = *model,
-         .calibration = calibration ? &*calibration : nullptr,
-         .output = job.output,
-         .existing = existing,
-         .run = fits_in_run_check(checkpoint->config()) ? run_check(args.threads) : RunCheck()},
-        bar.callback());
+    const QuantizeOutcome done = quantize_model(job.plan,
+                                                {.checkpoint = *checkpoint,
+                                                 .model = *model,
+                                                 .calibration = calibration ? &*calibration : nullptr,
+                                                 .output = job.output,
+                                                 .existing = existing,
+                                                 .run = not_run ? RunCheck() : run_check(args.threads)},
+                                                bar.callback());
     if (!args.json)
       fmt::print("{}: {}, {:.3f} bits per weight, {}\n", job.output, bytes_text(done.file_bytes),
                  job.plan.bits_per_weight(), duration_text(done.seconds));
     if (!args.json)
       for (const std::string& note : done.notes) fmt::print("note: {}\n", note);
+    if (!args.json && not_run) fmt::print("note: read back equal, not run: {}\n", *not_run);
     files.push_back({job.plan.recipe.title, job.output, done.seconds, done.sites});
   }
   if (recipe.prove.corpus.empty()) {
@@ -154,7 +165,7 @@ void add_quantize_command(CLI::App& app) {
   command->add_option("--statistics", args->statistics,
                       "statistics cached by edgeq calibrate, instead of walking");
   command->add_option("--prove", args->prove, "text to prove on");
-  command->add_option("-o,--output", args->output, "file to write");
+  command->add_option("-o,--output", args->output, "file to write; a folder for Hugging Face targets");
   command->add_option("--for", args->target,
                       "target (edgeq list targets): fixes the grid before codes are chosen");
   command->add_option("--threads", args->threads, "threads, 0: all cores")->check(CLI::Range(0, 256));

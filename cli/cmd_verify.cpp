@@ -29,7 +29,9 @@ void verify(const VerifyArgs& args) {
     for (std::string& finding : diagnose_against(*file, *reference)) findings.push_back(std::move(finding));
   }
   for (const std::string& finding : findings) fmt::print("{}: {}\n", args.model, finding);
-  if (!args.no_run && fits_in_run_check(file->config())) {
+  for (const std::string& note : left_out(args.model)) fmt::print("{}: note: {}\n", args.model, note);
+  const auto obstacle = run_check_obstacle(file->config());
+  if (!args.no_run && !obstacle) {
     const TextQuality quality = compare_on_passage(*file, reference ? *reference : *file, args.threads);
     fmt::print("{}: perplexity {:.2f} on the built-in passage\n", args.model, quality.perplexity_all);
     if (!(quality.perplexity_all < double(file->config().vocab)))
@@ -40,7 +42,7 @@ void verify(const VerifyArgs& args) {
       if (!(kl <= args.max_kl)) findings.push_back(fmt::format("mean KL divergence {:.3g}", kl));
     }
   } else {
-    fmt::print("{}: not run\n", args.model);
+    fmt::print("{}: not run: {}\n", args.model, args.no_run ? "--no-run" : *obstacle);
   }
   if (!findings.empty())
     throw Error(fmt::format("{}: {} findings, the last: {}", args.model, findings.size(), findings.back()));

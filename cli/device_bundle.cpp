@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <nlohmann/json.hpp>
 
 #include "cli/child.h"
 #include "cli/device_program.h"
@@ -16,8 +17,11 @@
 #include "core/error.h"
 #include "core/text.h"
 #include "core/version.h"
+#include "eval/perplexity.h"
 #include "formats/output_folder.h"
 #include "formats/panels.h"
+#include "models/corpus.h"
+#include "models/quantization_config.h"
 #include "recipe/device_manifest.h"
 
 namespace edgeq {
@@ -27,16 +31,11 @@ namespace fs = std::filesystem;
 
 constexpr std::string_view kPrompt = "Once upon a time";
 constexpr int64_t kTokens = 24, kUsualContext = 2048;
+constexpr int64_t kTextContext = 512, kTextWindows = 16;  // of the text that perplexity is measured on
 // A token counts as decided when its logit is this far above the next. The kernels give equal bits on every
 // instruction set (measured: scalar, avx2, avx512vnni, neondot), but another C library's sines and
 // exponentials may not.
 constexpr float kDecidedMargin = 0.01f;
-
-// A bundle is never replaced: it may be what a device was set up from.
-void refuse_existing_bundle(const std::string& output) {
-  if (fs::exists(output))
-    throw Error(fmt::format("{}: already exists", output)).set_hint("remove it, or name another");
-}
 
 // The model's greedy continuation of a prompt, up to where another CPU's rounding could lead elsewhere.
 std::vector<TokenId> decided_tokens(const OpenModel& open, std::span<const TokenId> prompt) {
@@ -77,6 +76,45 @@ DeviceNeeds needs_of(const OpenModel& open, int64_t wanted_context) {
           .work_bytes = kDeviceWorkBytes};
 }
 
+ExpectedQuality measured_quality(const std::string& text, const OpenModel& open) {
+  const Corpus corpus = read_corpus(text, open.tokenizer);
+  const int64_t context = std::min<int64_t>(open.model->config().context, kTextContext);
+  const Windows windows = cut_windows(corpus, context, kTextWindows);
+  const TextQuality quality = measure_text_quality(*open.model, nullptr, windows, {});
+  return {.perplexity = quality.perplexity,
+          .text = corpus.name,
+          .text_hash = corpus.hash,
+          .context = context,
+          .predictions = quality.predictions};
+}
+
+// What `edgeq quantize --prove` wrote beside the file, unless the file is newer.
+std::optional<ExpectedQuality> reported_quality(const std::string& model) {
+  const fs::path report = model + ".report.json";
+  std::error_code missing;
+  const auto written = fs::last_write_time(report, missing);
+  if (missing || written < fs::last_write_time(model)) return std::nullopt;
+  const auto j =
+      nlohmann::json::parse(read_config_file(report.string()), nullptr, /*allow_exceptions=*/false);
+  try {
+    for (const auto& row : j.at("rows")) {
+      if (row.at("file_bytes") != fs::file_size(model)) continue;
+      return ExpectedQuality{.perplexity = row.at("perplexity"),
+                             .text = j.at("corpus"),
+                             .text_hash = j.at("corpus_hash"),
+                             .context = j.at("context"),
+                             .predictions = row.at("predictions")};
+    }
+  } catch (const nlohmann::json::exception&) {  // somebody else's file of that name
+  }
+  return std::nullopt;
+}
+
+std::optional<ExpectedQuality> expected_quality(const DeviceExport& options, const OpenModel& open) {
+  if (options.text.empty()) return reported_quality(options.model);
+  return measured_quality(options.text, open);
+}
+
 // By coreutils: it is what the script uses on the other side.
 std::string sha256(const std::string& path) {
   const std::string line = run_child({"sha256sum", "-b", path});
@@ -106,12 +144,12 @@ void export_for_device(const DeviceExport& options) {
                           .layout = std::string(kPanelLayout),
                           .needs = needs,
                           .bytes_per_token = open.model->weight_bytes_per_token() + needs.kv_bytes / 2,
+                          .quality = expected_quality(options, open),
                           .prompt = std::string(kPrompt),
                           .tokens = fmt::format("{}", fmt::join(tokens, " "))};
 
-  refuse_existing_bundle(options.output);
   make_folder_of(options.output);
-  OutputFolder folder(options.output);
+  OutputFolder folder(options.output, options.existing);
   fs::copy_file(options.model, folder.file("model.packed"));
   fs::copy_file(program, folder.file("edgeq-run"));
   fs::permissions(folder.file("edgeq-run"), fs::perms(0755));

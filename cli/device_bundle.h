@@ -6,14 +6,18 @@
 #include <cstdint>
 #include <string>
 
+#include "formats/output_file.h"
+
 namespace edgeq {
 
 struct DeviceExport {
   std::string model;      // packed file
   std::string device;     // YAML file, see recipe/device.h
-  std::string output;     // folder that must not exist
+  std::string output;     // folder
+  OutputFile::Existing existing = OutputFile::Existing::refuse;
   std::string edgeq_run;  // program for the device; "": what ./dev build left beside this build
   int64_t context = 0;    // tokens that the cache must hold; 0: the model's own, at most 2048
+  std::string text;       // to measure the expected perplexity on; "": what the model's report says of it
 };
 
 // Writes the folder, whole or not at all, and prints what it holds. Throws Error: the model is not packed or

@@ -12,11 +12,23 @@
 #include "cli/generate.h"
 #include "core/version.h"
 #include "eval/machine.h"
+#include "formats/hdf5_file.h"
 #include "formats/output_file.h"
+#include "models/any_model.h"
 #include "recipe/prove.h"
 
 namespace edgeq {
 namespace {
+
+// What was written, as something that runs: an archive, which no engine opens, as the codes that it holds.
+OpenModel open_written(const std::string& path, const RuntimeOptions& options) {
+  if (!is_hdf5(path)) return open_runtime_model(path, options);
+  const auto codes = open_any_checkpoint(path);
+  OpenModel open = describe(path, *codes, open_float_runtime(*codes, options));
+  open.file_bytes = int64_t(std::filesystem::file_size(path));
+  open.bits_per_weight = 8.0 * double(open.file_bytes) / double(codes->config().weight_count());
+  return open;
+}
 
 // Greedy continuation of the recipe's prompt, for people to read.
 std::string continuation(const OpenModel& open, const std::string& prompt, int64_t tokens) {
@@ -31,6 +43,11 @@ void write_text(const std::string& path, const std::string& text) {
   OutputFile out(path, OutputFile::Existing::replace);
   out.write(text);
   out.commit();
+}
+
+std::string_view kind_of(const std::string& target, const std::string& output) {
+  if (std::filesystem::is_directory(output)) return "folder";
+  return target == "packed" ? "packed file" : "file";
 }
 
 Report blank_report(const ProofJob& job, const Corpus& corpus, const OpenModel& reference) {
@@ -76,16 +93,16 @@ void prove_files(const ProofJob& job, ProgressBar& bar) {
     };
   Report report = blank_report(job, corpus, reference);
   for (const ProofFile& file : job.files) {
-    const OpenModel packed = open_runtime_model(file.path, {.threads = job.threads});
+    const OpenModel written = open_written(file.path, {.threads = job.threads});
     const ProofSubject subject{.name = file.title,
                                .file = file.path,
-                               .model = *packed.model,
-                               .facts = facts_of(packed),
+                               .model = *written.model,
+                               .facts = facts_of(written),
                                .seconds = file.seconds,
                                .sites = file.sites};
     report.rows.push_back(prove(subject, *reference.model, windows, measure, bar.callback()));
     if (&file == &job.files.back() && !spec.prompt.empty())
-      report.continuation = continuation(packed, spec.prompt, 48);
+      report.continuation = continuation(written, spec.prompt, 48);
   }
   report.threads = report.rows.back().latency ? report.rows.back().latency->threads : 0;
   report.rows.insert(report.rows.begin(), reference_row("float", job.recipe.model, facts_of(reference),
@@ -102,9 +119,15 @@ void prove_files(const ProofJob& job, ProgressBar& bar) {
   fmt::print("\n{}\n", report_table(report));
   if (!report.continuation.empty())
     fmt::print("{} says: {}{}\n\n", report.title, report.prompt, report.continuation);
-  fmt::print("packed file  {}\nreport       {}.html (also .md, .json)\n", job.files.back().path, stem);
-  fmt::print("next         edgeq run {} --prompt \"{}\" --tokens 64\n", job.files.back().path,
-             spec.prompt.empty() ? "Once upon a time" : spec.prompt);
+  const std::string& output = job.files.back().path;
+  fmt::print("{:<13}{}\nreport       {}.html (also .md, .json)\n", kind_of(job.recipe.target, output), output,
+             stem);
+  if (is_hdf5(output)) {
+    fmt::print("next         edgeq convert {} --to packed -o OUT.packed\n", output);
+  } else {
+    fmt::print("next         edgeq run {} --prompt \"{}\" --tokens 64\n", output,
+               spec.prompt.empty() ? "Once upon a time" : spec.prompt);
+  }
 }
 
 }  // namespace edgeq

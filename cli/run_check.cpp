@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
+#include "core/text.h"
 #include "models/corpus.h"
 #include "runtime/runtime.h"
 
@@ -38,6 +39,11 @@ TextQuality compare_on_passage(const Checkpoint& file, const Checkpoint& referen
   return measure_text_quality(*model, other.get(), windows, {});
 }
 
-bool fits_in_run_check(const ModelConfig& config) { return 2 * 4 * config.weight_count() <= kLargestBytes; }
+std::optional<std::string> run_check_obstacle(const ModelConfig& config) {
+  const int64_t bytes = 2 * 4 * config.weight_count();
+  if (bytes <= kLargestBytes) return std::nullopt;
+  return fmt::format("two float copies of the model take {}, and a check may take {}", bytes_text(bytes),
+                     bytes_text(kLargestBytes));
+}
 
 }  // namespace edgeq

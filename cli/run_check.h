@@ -2,6 +2,7 @@
 // Running what was written: the last step of every export, and of `edgeq verify`.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "eval/perplexity.h"
@@ -17,7 +18,8 @@ inline constexpr double kSameFunctionKl = 1e-6;
 // a passage gives too few tokens.
 TextQuality compare_on_passage(const Checkpoint& file, const Checkpoint& reference, int threads);
 
-// Whether two models of this size, run in float, fit in what a check may take (2 GiB).
-bool fits_in_run_check(const ModelConfig& config);
+// Why two models of this size are not run in float: they would take more than a check may (2 GiB). nullopt
+// when they fit.
+std::optional<std::string> run_check_obstacle(const ModelConfig& config);
 
 }  // namespace edgeq

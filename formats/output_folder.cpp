@@ -38,14 +38,17 @@ std::string without_slash(std::string path) {
 
 void require_replaceable_folder(const std::string& path) {
   std::error_code error;
-  bool has_config = false, only_files = fs::is_directory(path, error);
+  bool is_output = false, only_files = fs::is_directory(path, error);
   for (auto entry = fs::directory_iterator(path, error); !error && entry != fs::directory_iterator();
        ++entry) {
     only_files &= entry->symlink_status().type() == fs::file_type::regular;
-    has_config |= entry->path().filename() == "config.json";
+    const auto name = entry->path().filename();
+    is_output |= name == "config.json" || name == "model.packed";
   }
-  if (error || !only_files || !has_config)
-    throw Error(fmt::format("{} is not a folder of files with a config.json; it is not replaced", path))
+  if (error || !only_files || !is_output)
+    throw Error(
+        fmt::format("{} is not a folder of files with a config.json or a model.packed; it is not replaced",
+                    path))
         .set_hint("remove it or choose another output");
 }
 

@@ -34,6 +34,8 @@ std::string_view header_text(const MappedFile& file) {
                     std::min<uint64_t>(uint64_t(file.size()) - kLengthBytes, kMaxSafetensorsHeaderBytes)));
     if (text_of(file.bytes()).starts_with("version https://git-lfs"))
       error.set_hint("this is a git-lfs pointer, not the weights; `git lfs pull` fetches them");
+    if (text_of(file.bytes()).starts_with("\x89HDF"))
+      error.set_hint("this is an HDF5 archive; `edgeq convert FILE --to packed` makes a file that runs");
     throw error;
   }
   return text_of(file.slice(kLengthBytes, length, "header"));

@@ -48,8 +48,10 @@ class HeaderSax final : public nlohmann::json_sax<Json> {
       return true;
     }
     if (depth_ != 2 || field_ != kDtype) refuse(fmt::format("the text \"{}\"", value));
-    const auto dtype = parse_dtype(value);
-    if (!dtype) refuse(fmt::format("dtype {}; expected F32, F16, BF16, F64, I8, U8, I16, I32 or I64", value));
+    // A truth value is a byte; masks are stored so, which nobody here reads.
+    const auto dtype = value == "BOOL" ? DType::u8 : parse_dtype(value);
+    if (!dtype)
+      refuse(fmt::format("dtype {}; expected F32, F16, BF16, F64, I8, U8, I16, I32, I64 or BOOL", value));
     entry_.dtype = *dtype;
     return true;
   }

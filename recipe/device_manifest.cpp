@@ -39,6 +39,13 @@ std::string manifest_json(const DeviceManifest& m) {
       {"prompt", m.prompt},
       {"tokens", m.tokens},
       {"sources", {{"cpu", d.cpu_source}, {"memory", d.memory_source}, {"bandwidth", d.bandwidth_source}}}};
+  if (m.quality) {
+    j["perplexity"] = m.quality->perplexity;
+    j["perplexity_text"] = m.quality->text;
+    j["perplexity_text_hash"] = m.quality->text_hash;
+    j["perplexity_context"] = m.quality->context;
+    j["perplexity_predictions"] = m.quality->predictions;
+  }
   for (const auto& [file, sum] : m.sha256) j["sha256"][file] = sum;
   return j.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }

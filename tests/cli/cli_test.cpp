@@ -189,6 +189,35 @@ TEST(Cli, CodesGoFromToolToToolAndBack) {
   expect_error(edgeq("verify " + gguf), "tiny.gguf");
 }
 
+TEST(Cli, AnArchiveIsProvedAndConvertedAndNotRun) {
+  const TempDir dir;
+  const std::string archive = dir.file("tiny.h5");
+  const Outcome made = edgeq("quantize int4-rtn --for hdf5 --model " + kTiny + " --prove " + kTiny +
+                             "/heldout.txt -o " + archive);
+  ASSERT_EQ(made.code, 0) << made.err;
+  EXPECT_THAT(made.out,
+              AllOf(HasSubstr("next         edgeq convert " + archive), Not(HasSubstr("packed file"))));
+  for (const char* command : {"run --prompt x ", "inspect ", "eval --text x "}) {
+    const Outcome o = edgeq(command + archive);
+    expect_error(o, "tiny.h5");
+    EXPECT_THAT(o.err, HasSubstr("edgeq convert FILE --to packed")) << command;
+  }
+  EXPECT_EQ(edgeq("convert " + archive + " --to packed --exact -o " + dir.file("tiny.packed")).code, 0);
+}
+
+TEST(Cli, AFolderIsCalledOneAndNamedAfterModelRecipeAndTarget) {
+  const TempDir dir;
+  fs::create_directory_symlink(kTiny, dir.file("Tiny-1.5B"));
+  const Outcome made =
+      run("cd " + dir.path().string() + " && " + kEdgeq +
+          " quantize int4-rtn --for gptq:g32 --model Tiny-1.5B/ --prove Tiny-1.5B/heldout.txt");
+  ASSERT_EQ(made.code, 0) << made.err;
+  EXPECT_THAT(made.out, AllOf(HasSubstr("folder       Tiny-1.5B-int4-rtn-gptq-g32"),
+                              HasSubstr("next         edgeq run Tiny-1.5B-int4-rtn-gptq-g32 ")));
+  EXPECT_TRUE(fs::exists(dir.file("Tiny-1.5B-int4-rtn-gptq-g32/config.json")));
+  EXPECT_TRUE(fs::exists(dir.file("Tiny-1.5B-int4-rtn-gptq-g32.report.json")));
+}
+
 TEST(Cli, CachedStatisticsAreUsedAndThoseOfAnotherTextRefused) {
   const TempDir dir;
   const std::string stats = dir.file("stats.h5"), text = kTiny + "/calibration.txt";

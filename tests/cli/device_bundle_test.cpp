@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -65,7 +66,34 @@ TEST_F(DeviceBundle, HoldsTheFilesAndAManifestOfThem) {
   EXPECT_FALSE(m["tokens"].get<std::string>().empty());
   const Outcome sums = run("cd " + bundle() + " && sha256sum model.packed");
   EXPECT_THAT(sums.out, HasSubstr(m["sha256"]["model.packed"].get<std::string>()));
-  expect_error(make(kDevices + "rpi5.yaml", pretended_program(183)), "already exists");
+  EXPECT_FALSE(m.contains("perplexity")) << "nobody measured it";
+  expect_error(make(kDevices + "rpi5.yaml", pretended_program(183)), "exists already");
+}
+
+TEST_F(DeviceBundle, PromisesThePerplexityThatTheModelHasThere) {
+  const std::string text = kTiny + "/heldout.txt", rpi5 = kDevices + "rpi5.yaml";
+  ASSERT_EQ(make(rpi5, pretended_program(183), "--text " + text).code, 0);
+  const auto promised = [&] {
+    return nlohmann::json::parse(read_text_file(bundle() + "/manifest.json")).at("perplexity").get<double>();
+  };
+  const Outcome there =
+      run(kEdgeqRun + " eval " + bundle() + "/model.packed --windows 16 --json --text " + text);
+  ASSERT_EQ(there.code, 0) << there.err;
+  EXPECT_EQ(promised(), nlohmann::json::parse(there.out).at("perplexity").get<double>());
+  // The report that quantize left says it too, unless the model was made anew since.
+  const nlohmann::json report = {
+      {"corpus", "text"},
+      {"corpus_hash", "0"},
+      {"context", 128},
+      {"rows", {{{"file_bytes", fs::file_size(packed())}, {"perplexity", 7.5}, {"predictions", 9}}}}};
+  std::ofstream(packed() + ".report.json") << report.dump();
+  const Outcome again = make(rpi5, pretended_program(183), "--overwrite");
+  ASSERT_EQ(again.code, 0) << again.err;
+  EXPECT_EQ(promised(), 7.5);
+  fs::last_write_time(packed() + ".report.json", fs::last_write_time(packed()) - std::chrono::hours(1));
+  ASSERT_EQ(make(rpi5, pretended_program(183), "--overwrite").code, 0);
+  EXPECT_THAT(read_text_file(bundle() + "/manifest.json"), testing::Not(HasSubstr("perplexity")));
+  fs::remove(packed() + ".report.json");
 }
 
 TEST_F(DeviceBundle, RefusesWhatWouldNotRunThere) {

@@ -107,6 +107,21 @@ TEST(Safetensors, TellsAGitLfsPointerFromWeights) {
   }
 }
 
+TEST(Safetensors, AnArchiveIsNotCalledADamagedFile) {
+  const std::string archive = "\x89HDF\r\n\x1a\n" + std::string(100, '\x02');
+  try {
+    parse(archive);
+    FAIL() << "expected an Error";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.hint(), HasSubstr("edgeq convert FILE --to packed"));
+  }
+}
+
+TEST(Safetensors, AMaskOfTruthValuesIsBytes) {
+  const auto file = parse(file_of(R"({"mask":{"dtype":"BOOL","shape":[2,4],"data_offsets":[0,8]}})", 8));
+  EXPECT_EQ(file.find("mask")->encoding, Encoding::u8);
+}
+
 TEST(Safetensors, RefusesFieldsThatAreNotTheFormats) {
   const auto tensor = [](std::string_view fields) { return "{\"w\":{" + std::string(fields) + "}}"; };
   EXPECT_THAT(refusal(tensor(R"("dtype":"F8_E4M3","shape":[8],"data_offsets":[0,8])")),

@@ -143,6 +143,21 @@ TEST(CodedFolder, GivesTheCodesOfEveryLayout) {
       R"(, "ignore": ["lm_head"], "transform_config": {}, "sparsity_config": {})"));
 }
 
+TEST(CodedFolder, SaysWhatAModelThatRoundsActivationsLosesByBeingRead) {
+  const auto notes = [](const std::string& inputs) {
+    const QuantizationConfig config(
+        R"({"quant_method": "compressed-tensors", "format": "int-quantized", "config_groups":
+            {"group_0": {"targets": ["Linear"], "weights": {"num_bits": 8, "strategy": "channel"},
+                         "input_activations": )" +
+        inputs + "}}}");
+    return config.notes().empty() ? std::string() : config.notes()[0];
+  };
+  EXPECT_EQ(notes("null"), "");
+  EXPECT_THAT(notes(R"({"num_bits": 8, "dynamic": true})"),
+              AllOf(HasSubstr("rounds activations"), Not(HasSubstr("input scales"))));
+  EXPECT_THAT(notes(R"({"num_bits": 8, "strategy": "tensor", "dynamic": false})"), HasSubstr("input scales"));
+}
+
 TEST(CodedFolder, ReadsAFileOfItsOwnWithTheOldNames) {
   const CodedToy toy = gptq_toy();
   const TempDir folder;

@@ -122,6 +122,27 @@ TEST(ExportHf, EveryLayoutReadsBackCodeForCode) {
   }
 }
 
+// q, k and v of GPT-NeoX lie head by head in one matrix, whose codes have to move with their rows.
+TEST(ExportHf, CodesOfGptNeoxReadBackInEveryLayout) {
+  ModelConfig config = parse_hf_config(
+      R"({"architectures": ["GPTNeoXForCausalLM"], "hidden_size": 32, "intermediate_size": 64, "vocab_size": 48,
+          "num_hidden_layers": 2, "num_attention_heads": 4, "rotary_pct": 0.25, "max_position_embeddings": 128})");
+  config.vocab = config_of("llama").vocab;
+  const auto layers = [](const QuantScheme& scheme) {
+    return [=](const std::string& site) {
+      return site.starts_with("layers.") ? std::optional(scheme) : std::nullopt;
+    };
+  };
+  const CodedToy symmetric(config, layers({.bits = 4, .group = 16}));
+  const CodedToy asymmetric(config, layers({.bits = 4, .group = 16, .zero = Zero::integer}));
+  for (const HfLayout layout : {HfLayout::gptq, HfLayout::gptq_v2, HfLayout::awq, HfLayout::compressed}) {
+    expect_round_trip(symmetric, {.layout = layout});
+    expect_round_trip(asymmetric, {.layout = layout});
+  }
+  expect_round_trip(CodedToy(config, layers({.bits = 8, .store = ScaleStore::f32})),
+                    {.layout = HfLayout::compressed_w8a8});
+}
+
 TEST(ExportHf, FloatsHaveTheTypeThatIsAskedFor) {
   const CodedToy model(config_of("llama"),
                        [](const std::string&) { return QuantScheme{.bits = 4, .group = 16}; });
