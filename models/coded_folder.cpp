@@ -121,7 +121,8 @@ std::optional<std::string> coded_module(const EncodedTensor& tensor, const std::
 
 class CodedFolder final : public TensorReader {
  public:
-  CodedFolder(std::unique_ptr<TensorReader> folder, const QuantizationConfig& config)
+  CodedFolder(std::unique_ptr<TensorReader> folder, const QuantizationConfig& config,
+              const LookedAt& looked_at)
       : folder_(std::move(folder)) {
     std::set<std::string> modules, hidden;
     for (const EncodedTensor& tensor : folder_->tensors()) {
@@ -132,7 +133,10 @@ class CodedFolder final : public TensorReader {
     }
     for (const EncodedTensor& tensor : folder_->tensors())
       if (!hidden.contains(tensor.name)) tensors_.push_back(tensor);
-    for (const std::string& module : modules) add(module, config.settings(module));
+    for (const std::string& module : modules) {
+      add(module, config.settings(module));
+      if (looked_at) looked_at(*codes_.back());
+    }
     for (size_t i = 0; i < tensors_.size(); ++i) by_name_.emplace(tensors_[i].name, i);
   }
 
@@ -163,8 +167,8 @@ class CodedFolder final : public TensorReader {
 }  // namespace
 
 std::unique_ptr<TensorReader> open_coded_folder(std::unique_ptr<TensorReader> folder,
-                                                const QuantizationConfig& config) {
-  return std::make_unique<CodedFolder>(std::move(folder), config);
+                                                const QuantizationConfig& config, const LookedAt& looked_at) {
+  return std::make_unique<CodedFolder>(std::move(folder), config, looked_at);
 }
 
 }  // namespace edgeq

@@ -76,9 +76,17 @@ std::vector<std::span<const std::byte>> parts_of(const EncodedTensor& tensor) {
 
 }  // namespace
 
+void let_go(const MappedFiles& files, std::span<const std::byte> bytes) {
+  const auto before = std::less<>();
+  for (const auto& file : files) {
+    const auto whole = file->bytes();
+    if (!before(bytes.data(), whole.data()) && before(bytes.data(), whole.data() + whole.size()))
+      file->dont_need(bytes);
+  }
+}
+
 FileCheckpoint::FileCheckpoint(std::string path, ModelConfig config, Naming naming,
-                               std::unique_ptr<TensorReader> reader,
-                               std::vector<std::shared_ptr<const MappedFile>> files,
+                               std::unique_ptr<TensorReader> reader, MappedFiles files,
                                MakeTokenizer make_tokenizer)
     : path_(std::move(path)),
       config_(std::move(config)),
@@ -175,15 +183,9 @@ std::optional<QuantScheme> FileCheckpoint::scheme(std::string_view name) const {
   return stored.codes != nullptr ? stored.codes->scheme() : block_scheme(stored.encoding);
 }
 
-// The pages of a tensor that was just copied out are not needed again soon: memory stays one block's.
+// The pages of a tensor that was just copied out: memory stays one block's.
 void FileCheckpoint::release(const EncodedTensor& tensor) const {
-  for (const auto& file : files_) {
-    const auto bytes = file->bytes();
-    const auto at = std::less<>();
-    for (const auto& part : parts_of(tensor))
-      if (!at(part.data(), bytes.data()) && at(part.data(), bytes.data() + bytes.size()))
-        file->dont_need(part);
-  }
+  for (const auto& part : parts_of(tensor)) let_go(files_, part);
 }
 
 Tensor FileCheckpoint::load(std::string_view name) const {

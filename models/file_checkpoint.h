@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -18,6 +19,11 @@
 
 namespace edgeq {
 
+using MappedFiles = std::vector<std::shared_ptr<const MappedFile>>;
+
+// The pages under `bytes`, which lie in one of the files, are not needed again soon.
+void let_go(const MappedFiles& files, std::span<const std::byte> bytes);
+
 class FileCheckpoint final : public Checkpoint {
  public:
   using MakeTokenizer = Tokenizer (*)(const FileCheckpoint&);
@@ -25,7 +31,7 @@ class FileCheckpoint final : public Checkpoint {
   // `files` are those that the reader looks into. Throws Error: a tensor that is missing, of another shape or
   // type, or that the config does not call for.
   FileCheckpoint(std::string path, ModelConfig config, Naming naming, std::unique_ptr<TensorReader> reader,
-                 std::vector<std::shared_ptr<const MappedFile>> files, MakeTokenizer make_tokenizer);
+                 MappedFiles files, MakeTokenizer make_tokenizer);
 
   const std::string& path() const override { return path_; }
   const ModelConfig& config() const override { return config_; }
@@ -73,7 +79,7 @@ class FileCheckpoint final : public Checkpoint {
   ModelConfig config_;
   Naming naming_;
   std::unique_ptr<TensorReader> reader_;
-  std::vector<std::shared_ptr<const MappedFile>> files_;
+  MappedFiles files_;
   MakeTokenizer make_tokenizer_;
   std::map<std::string, Entry, std::less<>> entries_;
   mutable std::once_flag hashed_;

@@ -42,13 +42,17 @@ std::unique_ptr<Checkpoint> open_folder(const std::string& path) {
     for (const auto& item : fs::directory_iterator(folder, ignored))
       if (is_pickle(item.path())) refuse_pickle(item.path().string());
   const std::string config_path = (folder / "config.json").string();
-  ModelConfig config = with_context(config_path, [&] { return parse_hf_config(read_config_file(config_path)); });
+  ModelConfig config =
+      with_context(config_path, [&] { return parse_hf_config(read_config_file(config_path)); });
   auto tensors = std::make_unique<SafetensorsFolder>(path);
-  std::vector<std::shared_ptr<const MappedFile>> files;
+  MappedFiles files;
   for (const SafetensorsFile& shard : tensors->shards()) files.push_back(shard.file());
   std::unique_ptr<TensorReader> reader = std::move(tensors);
+  const auto release = [&](const StoredCodes& layer) {
+    for (const auto& part : layer.parts()) let_go(files, part);
+  };
   if (const auto quantization = find_quantization_config(path))
-    with_context(path, [&] { reader = open_coded_folder(std::move(reader), *quantization); });
+    with_context(path, [&] { reader = open_coded_folder(std::move(reader), *quantization, release); });
   const auto tokenizer = [](const FileCheckpoint& checkpoint) {
     return Tokenizer::from_folder(checkpoint.path());
   };
@@ -61,7 +65,7 @@ std::unique_ptr<Checkpoint> open_folder(const std::string& path) {
 std::unique_ptr<Checkpoint> open_gguf(const std::string& path) {
   auto reader = std::make_unique<GgufFile>(path);
   ModelConfig config = read_gguf_config(*reader);
-  std::vector<std::shared_ptr<const MappedFile>> files = {reader->file()};
+  MappedFiles files = {reader->file()};
   const auto tokenizer = [](const FileCheckpoint& checkpoint) {
     return Tokenizer::from_gguf(static_cast<const GgufFile&>(checkpoint.reader()));
   };
