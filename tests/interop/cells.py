@@ -43,12 +43,11 @@ class Cells:
     def failed(self):
         return any(row[0] == "FAIL" for row in self.rows)
 
-    def finish(self, file=None):
+    def finish(self, file):
         """Prints the table, writes it as JSON. -> exit code: 1 when a cell failed."""
-        if file:
-            with open(file, "w", encoding="utf-8") as f:
-                json.dump([dict(zip(("state", "tool", "what", "case", "result"), (STATES[r[0]], *r[1:]))) for r in self.rows], f,
-                          indent=1)
+        keys = ("state", "tool", "what", "case", "result")
+        with open(file, "w", encoding="utf-8") as f:
+            json.dump([dict(zip(keys, (STATES[row[0]], *row[1:]))) for row in self.rows], f, indent=1)
         counts = {state: sum(row[0] == state for row in self.rows) for state in STATES}
         print("\n" + ", ".join(f"{count} {STATES[state]}" for state, count in counts.items()))
         for state, heading in STATES.items():

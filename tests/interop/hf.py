@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hugging Face folders between edgeq and the tools that they are for. Run by ./dev interop; needs `interop_hf_folder`.
 
-  python3 tests/interop/hf.py [--work DIR] [--json FILE] [MODEL ...]
+  python3 tests/interop/hf.py [--work DIR] [MODEL ...]
 
 Tools, each left out and listed as not proved where its variable is not set:
   EDGEQ_GPTQMODEL      a Python that has gptqmodel 7.7 (loads GPTQ and AWQ, quantizes)
@@ -12,7 +12,7 @@ For every MODEL (default: configs/models/tiny-llama; only this one is written in
   weights  what the tool dequantizes, in f32, equals what edgeq dequantizes from the same codes, bit for bit
   logits   of the tool's model and of the dequantized one, both in float; the difference over the largest logit
   tokens   of the `tokenizers` package with our tokenizer.json and with the model's own
-Exit code 1 when a cell failed.
+The cells are left in DIR/cells-hf.json. Exit code 1 when one failed.
 """
 import argparse
 import glob
@@ -360,7 +360,6 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", default=[TINY])
     parser.add_argument("--work", default=os.path.join(ROOT, "build", "interop"))
-    parser.add_argument("--json", help="write the cells there")
     parser.add_argument("--inside", help=argparse.SUPPRESS)
     a = parser.parse_args()
     os.makedirs(a.work, exist_ok=True)
@@ -377,7 +376,7 @@ def main():
         environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "GPTQMODEL_CPU_WORKERS": "2"}
         cells.collect(tool, [os.environ[variables[0]], __file__, "--inside", tool, "--work", a.work, *a.models], environment)
     cells.skip("vllm", "gptq, awq, compressed", "any model", "needs a GPU")
-    sys.exit(cells.finish(a.json))
+    sys.exit(cells.finish(os.path.join(a.work, "cells-hf.json")))
 
 
 main()
