@@ -26,9 +26,10 @@ class Cells:
     def skip(self, tool, what, case, why):
         self.add("skip", tool, what, case, why)
 
-    def collect(self, tool, command, environment):
-        """Runs a script that says cells. Tools talk a lot: only our lines are shown, and theirs when they end otherwise."""
-        run = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    def collect(self, tool, command, environment, folder):
+        """Runs a script that says cells, in a folder where its tools may leave what they like. Tools talk a lot: only our lines are
+        shown, and theirs when they end otherwise."""
+        run = subprocess.Popen(command, env=environment, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                                errors="replace")
         lines, count = [], len(self.rows)
         for line in run.stdout:

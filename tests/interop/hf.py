@@ -344,7 +344,7 @@ def inside(tool, work, models):
         if os.path.exists(os.path.join(model, "tokenizer.json")) and tool != "autoawq":
             cells.record("tokenizers", "our tokenizer.json", name, *check_tokens(floats, model))
     if tool == "llmcompressor":
-        families(cells, tool, work)
+        families(cells, "transformers", work)
     for name, result, holds in golden_tokenizers(work) if tool == "gptqmodel" else ():
         cells.record("tokenizers", "our tokenizer.json", "golden " + name, result, holds)
     quantize = {"gptqmodel": quantize_gptqmodel, "llmcompressor": quantize_llmcompressor}.get(tool)
@@ -362,6 +362,7 @@ def main():
     parser.add_argument("--work", default=os.path.join(ROOT, "build", "interop"))
     parser.add_argument("--inside", help=argparse.SUPPRESS)
     a = parser.parse_args()
+    a.work, a.models = os.path.abspath(a.work), [os.path.abspath(model) for model in a.models]
     os.makedirs(a.work, exist_ok=True)
     if a.inside:
         sys.exit(int(inside(a.inside, a.work, a.models).failed()))
@@ -374,7 +375,8 @@ def main():
                     cells.skip(tool, f"{layout} {scheme}", name_of(model), f"{missing[0]} is not set")
             continue
         environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "GPTQMODEL_CPU_WORKERS": "2"}
-        cells.collect(tool, [os.environ[variables[0]], __file__, "--inside", tool, "--work", a.work, *a.models], environment)
+        cells.collect(tool, [os.environ[variables[0]], os.path.abspath(__file__), "--inside", tool, "--work", a.work, *a.models], environment,
+                      a.work)
     cells.skip("vllm", "gptq, awq, compressed", "any model", "needs a GPU")
     sys.exit(cells.finish(os.path.join(a.work, "cells-hf.json")))
 
