@@ -4,6 +4,8 @@
 #include <CLI/CLI.hpp>
 #include <memory>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "cli/commands.h"
 #include "cli/engines.h"
@@ -13,6 +15,7 @@
 #include "eval/json.h"
 #include "eval/memory.h"
 #include "eval/perplexity.h"
+#include "eval/tasks.h"
 #include "models/corpus.h"
 
 namespace edgeq {
@@ -20,6 +23,8 @@ namespace {
 
 struct EvalArgs {
   std::string model, text, against, engine = "auto", against_engine, activations = "int8_block";
+  std::vector<std::string> tasks;
+  TaskOptions task_options;
   int64_t context = 512, windows = 0;
   RuntimeOptions runtime;
   bool json = false, quiet = false;
@@ -31,9 +36,7 @@ Activations parse_activations(const std::string& name) {
   return Activations::f32;
 }
 
-void print_quality(const EvalArgs& args, const OpenModel& open, const Corpus& corpus, const TextQuality& q) {
-  fmt::print("{}: {}, {:.3f} bits per weight\n", args.model, bytes_text(open.file_bytes),
-             open.bits_per_weight);
+void print_quality(const EvalArgs& args, const Corpus& corpus, const TextQuality& q) {
   fmt::print("text            {}, {} windows of {} tokens, no BOS, second half scored ({} predictions)\n",
              corpus.name, q.windows, q.window_tokens, q.predictions);
   fmt::print("perplexity      {:.4f} +- {:.4f}; over all predictions {:.4f}\n", q.perplexity,
@@ -55,6 +58,23 @@ void check_same_tokens(const EvalArgs& args, const Corpus& corpus, const Tokeniz
                           args.against, args.text));
 }
 
+void print_task(const TaskScore& score, const TaskScore* reference) {
+  fmt::print("{}: accuracy {:.2f} +- {:.2f} %, length-normalised {:.2f} +- {:.2f} % of {} items\n",
+             score.name, 100 * score.accuracy, 100 * score.standard_error, 100 * score.accuracy_norm,
+             100 * score.standard_error_norm, score.right.size());
+  if (reference == nullptr) return;
+  const TaskDifference d = task_difference(score, *reference);
+  fmt::print(
+      "  less the reference's {:.2f} %: {:+.2f} +- {:.2f}; length-normalised {:.2f} %: {:+.2f} +- {:.2f}\n",
+      100 * reference->accuracy, 100 * d.accuracy, 100 * d.standard_error, 100 * reference->accuracy_norm,
+      100 * d.accuracy_norm, 100 * d.standard_error_norm);
+}
+
+// In this model's own tokens, which need not be the reference's.
+Task read_model_task(const OpenModel& open, const std::string& file, const TaskOptions& options) {
+  return read_task(file, open.tokenizer, open.model->config().context, options);
+}
+
 void evaluate(EvalArgs& args) {
   const Engine engine = parse_engine(args.engine);
   args.runtime.activations = parse_activations(args.activations);
@@ -64,35 +84,66 @@ void evaluate(EvalArgs& args) {
     reference = open_model(
         args.against, args.against_engine.empty() ? engine : parse_engine(args.against_engine), args.runtime);
   }
-  const Corpus corpus = read_corpus(args.text, open.tokenizer);
-  if (reference) check_same_tokens(args, corpus, open.tokenizer, reference->tokenizer);
-  const Windows windows = cut_windows(corpus, args.context, args.windows);
+  std::optional<Corpus> corpus;
+  Windows windows;
+  if (!args.text.empty()) {
+    corpus = read_corpus(args.text, open.tokenizer);
+    if (reference) check_same_tokens(args, *corpus, open.tokenizer, reference->tokenizer);
+    windows = cut_windows(*corpus, args.context, args.windows);
+  }
+  std::vector<Task> tasks, reference_tasks;
+  for (const std::string& file : args.tasks) {
+    tasks.push_back(read_model_task(open, file, args.task_options));
+    if (reference) reference_tasks.push_back(read_model_task(*reference, file, args.task_options));
+  }
+
   ProgressBar bar(args.quiet || args.json);
-  const TextQuality quality = measure_text_quality(*open.model, reference ? reference->model.get() : nullptr,
-                                                   windows, bar.callback());
+  const LanguageModel* against = reference ? reference->model.get() : nullptr;
+  Evaluation evaluation;
+  if (corpus) evaluation.text = measure_text_quality(*open.model, against, windows, bar.callback());
+  for (const Task& task : tasks) evaluation.tasks.push_back(score_task(*open.model, task, bar.callback()));
+  for (const Task& task : reference_tasks)
+    evaluation.reference_tasks.push_back(score_task(*against, task, bar.callback()));
   bar.finish_line();
-  if (!args.json) return print_quality(args, open, corpus, quality);
-  ModelFacts facts = facts_of(open);
-  facts.isa = active_isa();
-  facts.peak_rss_bytes = peak_rss_bytes();
-  fmt::print("{}\n", quality_json(quality, facts));
+  if (args.json) {
+    ModelFacts facts = facts_of(open);
+    facts.isa = active_isa();
+    facts.peak_rss_bytes = peak_rss_bytes();
+    fmt::print("{}\n", evaluation_json(evaluation, facts));
+    return;
+  }
+  fmt::print("{}: {}, {:.3f} bits per weight\n", args.model, bytes_text(open.file_bytes),
+             open.bits_per_weight);
+  if (corpus) print_quality(args, *corpus, *evaluation.text);
+  for (size_t i = 0; i < tasks.size(); ++i)
+    print_task(evaluation.tasks[i], against != nullptr ? &evaluation.reference_tasks[i] : nullptr);
 }
 
 }  // namespace
 
 void add_eval_command(CLI::App& app) {
   const auto args = std::make_shared<EvalArgs>();
-  CLI::App* command =
-      app.add_subcommand("eval", "Perplexity of a model, and its divergence from a reference");
+  CLI::App* command = app.add_subcommand(
+      "eval", "Perplexity and task accuracy of a model, and its divergence from a reference");
   command->add_option("model", args->model, "packed file, Hugging Face folder or .gguf")->required();
-  command->add_option("--text", args->text, "text to score (.txt, or .jsonl)")->required();
-  command->add_option("--against", args->against, "reference model: KL divergence and top-1 agreement");
+  command->add_option("--text", args->text, "text to score (.txt, or .jsonl)");
+  command->add_option(
+      "--tasks", args->tasks,
+      "multiple-choice tasks to score, JSON lines {\"query\", \"choices\", \"gold\"} or\n"
+      "{\"context_options\", \"continuation\", \"gold\"}; --json has accuracy, accuracy_norm, stderr");
+  command->add_option("--against", args->against,
+                      "reference model: KL divergence, top-1 agreement, difference");
   command->add_option("--context", args->context, "tokens of a window")
       ->check(CLI::Range(int64_t(4), int64_t(1) << 20))
       ->capture_default_str();
   command->add_option("--windows", args->windows, "windows from the start of the text, 0: all")
       ->check(CLI::Range(int64_t(0), int64_t(1) << 30))
       ->capture_default_str();
+  command->add_option("--limit", args->task_options.limit, "items of each task, from the start, 0: all")
+      ->check(CLI::Range(int64_t(0), int64_t(1) << 30))
+      ->capture_default_str();
+  command->add_option("--delimiter", args->task_options.delimiter,
+                      "between context and choice, a space unless told, such as $'\\nAnswer: '");
   command->add_option("--engine", args->engine, "engine of float models: auto, runtime or torch")
       ->check(CLI::IsMember({"auto", "runtime", "torch"}))
       ->capture_default_str();
@@ -109,8 +160,16 @@ void add_eval_command(CLI::App& app) {
       ->capture_default_str();
   command->add_flag("--json", args->json, "print one JSON object");
   command->add_flag("--quiet", args->quiet, "no progress");
-  command->footer("Example: edgeq eval llama.packed --text test.txt --against models/llama --windows 24");
-  command->callback([args] { evaluate(*args); });
+  command->footer(
+      "Examples:\n"
+      "  edgeq eval llama.packed --text test.txt --against models/llama --windows 24\n"
+      "  edgeq eval llama.packed --tasks arc_easy.jsonl winogrande.jsonl --limit 500 --against models/llama\n"
+      "An item of a task is right when the model gives its gold choice the highest log-probability: summed\n"
+      "(accuracy), or per character (accuracy_norm), as lm-evaluation-harness's acc and acc_norm.");
+  command->callback([args] {
+    if (args->text.empty() && args->tasks.empty()) throw CLI::RequiredError("--text or --tasks");
+    evaluate(*args);
+  });
 }
 
 }  // namespace edgeq

@@ -44,6 +44,37 @@ void add_divergence(ordered_json& j, const Divergence& d) {
   j["top1_agreement"] = d.top1_agreement;
 }
 
+void add_quality(ordered_json& j, const TextQuality& q) {
+  j["windows"] = q.windows;
+  j["window_tokens"] = q.window_tokens;
+  j["predictions"] = q.predictions;
+  j["perplexity"] = q.perplexity;
+  j["perplexity_all"] = q.perplexity_all;
+  j["perplexity_standard_error"] = q.perplexity_standard_error;
+  if (!q.divergence) return;
+  j["reference_perplexity"] = q.reference_perplexity;
+  j["reference_perplexity_all"] = q.reference_perplexity_all;
+  add_divergence(j, *q.divergence);
+}
+
+ordered_json task_json(const TaskScore& score, const TaskScore* reference) {
+  ordered_json j{{"task", score.name},
+                 {"items", score.right.size()},
+                 {"accuracy", score.accuracy},
+                 {"stderr", score.standard_error},
+                 {"accuracy_norm", score.accuracy_norm},
+                 {"stderr_norm", score.standard_error_norm}};
+  if (reference == nullptr) return j;
+  const TaskDifference d = task_difference(score, *reference);
+  j["reference_accuracy"] = reference->accuracy;
+  j["reference_accuracy_norm"] = reference->accuracy_norm;
+  j["accuracy_difference"] = d.accuracy;
+  j["accuracy_difference_stderr"] = d.standard_error;
+  j["accuracy_norm_difference"] = d.accuracy_norm;
+  j["accuracy_norm_difference_stderr"] = d.standard_error_norm;
+  return j;
+}
+
 ordered_json row_json(const ReportRow& row) {
   ordered_json j{{"name", row.name},
                  {"file", row.file},
@@ -87,18 +118,16 @@ std::string latency_json(const Latency& l, const ModelFacts& facts) {
   return j.dump(2);
 }
 
-std::string quality_json(const TextQuality& q, const ModelFacts& facts) {
+std::string evaluation_json(const Evaluation& e, const ModelFacts& facts) {
   ordered_json j = facts_json(facts);
-  j["windows"] = q.windows;
-  j["window_tokens"] = q.window_tokens;
-  j["predictions"] = q.predictions;
-  j["perplexity"] = q.perplexity;
-  j["perplexity_all"] = q.perplexity_all;
-  j["perplexity_standard_error"] = q.perplexity_standard_error;
-  if (q.divergence) {
-    j["reference_perplexity"] = q.reference_perplexity;
-    j["reference_perplexity_all"] = q.reference_perplexity_all;
-    add_divergence(j, *q.divergence);
+  if (e.text) add_quality(j, *e.text);
+  if (e.tasks.empty()) return j.dump(2);
+  for (size_t i = 0; i < e.tasks.size(); ++i)
+    j["tasks"].push_back(task_json(e.tasks[i], e.reference_tasks.empty() ? nullptr : &e.reference_tasks[i]));
+  if (e.tasks.size() == 1) {
+    ordered_json only = j["tasks"][0];
+    only.erase("task");
+    j.update(only);
   }
   return j.dump(2);
 }

@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // One measurement as one JSON object, with the keys that programs outside rely on: perplexity,
 // perplexity_all, kl_mean, kl_p99, top1_agreement, file_bytes, bits_per_weight, prefill_tokens_per_second,
-// decode_tokens_per_second, peak_rss_bytes.
+// decode_tokens_per_second, peak_rss_bytes; accuracy, accuracy_norm, stderr.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "eval/latency.h"
 #include "eval/perplexity.h"
+#include "eval/tasks.h"
 
 namespace edgeq {
 
@@ -22,8 +25,17 @@ struct ModelFacts {
   int64_t peak_rss_bytes = 0;
 };
 
+// What `edgeq eval` measured of one model.
+struct Evaluation {
+  std::optional<TextQuality> text;
+  std::vector<TaskScore> tasks, reference_tasks;  // the latter empty without a reference
+};
+
 std::string latency_json(const Latency& latency, const ModelFacts& facts);
-std::string quality_json(const TextQuality& quality, const ModelFacts& facts);
+// `tasks` is a list of objects, one a task: task, items, accuracy, stderr, accuracy_norm, stderr_norm and,
+// with a reference, reference_accuracy, accuracy_difference, accuracy_difference_stderr and the same with
+// _norm. The fields of a single task stand at the top as well.
+std::string evaluation_json(const Evaluation& evaluation, const ModelFacts& facts);
 
 // The inverse of latency_json: what a child process measured. Throws Error when the text is not such an
 // object.

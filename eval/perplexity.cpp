@@ -10,6 +10,7 @@
 #include "core/cores.h"
 #include "core/error.h"
 #include "core/interrupt.h"
+#include "eval/likelihood.h"
 
 namespace edgeq {
 namespace {
@@ -36,17 +37,14 @@ RowMaximum maximum(const float* logits, int64_t n) {
 
 Prediction score(const float* model, const float* reference, int64_t vocab, TokenId next) {
   Prediction result;
-  const RowMaximum top = maximum(model, vocab);
-  double sum = 0;
   if (reference == nullptr) {
-    for (int64_t i = 0; i < vocab; ++i) sum += std::exp(model[i] - top.value);
-    result.nll = std::log(sum) - (double(model[next]) - top.value);
+    result.nll = negative_log_likelihood({model, size_t(vocab)}, next);
     return result;
   }
   // KL = sum_i p_i (ln p_i - ln q_i) with ln p_i = r_i - R - ln(sum_r), ln q_i = m_i - M - ln(sum_m): one
   // pass over the row.
-  const RowMaximum reference_top = maximum(reference, vocab);
-  double reference_sum = 0, weighted = 0;
+  const RowMaximum top = maximum(model, vocab), reference_top = maximum(reference, vocab);
+  double sum = 0, reference_sum = 0, weighted = 0;
   for (int64_t i = 0; i < vocab; ++i) {
     const float r = reference[i] - reference_top.value, m = model[i] - top.value;
     const double p = std::exp(r);

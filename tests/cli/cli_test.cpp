@@ -116,6 +116,30 @@ TEST(Cli, QuantizesRunsAndEvaluates) {
     EXPECT_GT(speed[key], 0) << key;
 }
 
+TEST(Cli, TasksAreScoredAndABadLineIsNamed) {
+  const TempDir dir;
+  const std::string items = std::string(EDGEQ_SOURCE_DIR) + "/tests/golden/tasks/items.jsonl";
+  const std::string eval = "eval " + kTiny + " --engine runtime --json --tasks " + items;
+  const Outcome one = edgeq(eval);
+  ASSERT_EQ(one.code, 0) << one.err;
+  const auto json = nlohmann::json::parse(one.out);
+  for (const char* key : {"accuracy", "accuracy_norm", "stderr"}) {
+    EXPECT_TRUE(json.at(key).is_number_float()) << key;
+    EXPECT_EQ(json.at(key), json.at("tasks").at(0).at(key));
+  }
+  EXPECT_FALSE(json.contains("perplexity"));
+  const Outcome two = edgeq(eval + " " + items + " --limit 4 --against " + kTiny);
+  ASSERT_EQ(two.code, 0) << two.err;
+  const auto both = nlohmann::json::parse(two.out);
+  EXPECT_FALSE(both.contains("accuracy")) << "of which of the two?";
+  EXPECT_EQ(both.at("tasks").size(), 2u);
+  EXPECT_EQ(both.at("tasks").at(1).at("items"), 4);
+  EXPECT_EQ(both.at("tasks").at(1).at("accuracy_difference"), 0);
+  expect_error(edgeq("eval " + kTiny + " --tasks " + dir.write("bad.jsonl", "{}")),
+               "bad.jsonl:1: no field \"query\"");
+  EXPECT_EQ(edgeq("eval " + kTiny).code, 2) << "neither text nor tasks";
+}
+
 TEST(Cli, AReferenceMayDifferInItsChatTemplateButNotInItsTokens) {
   const std::string eval = "eval " + kTiny + " --engine runtime --context 64 --windows 1 --text " + kTiny +
                            "/heldout.txt --against ";

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <span>
+
+#include "models/token.h"
+
+namespace edgeq {
+
+// -ln p(next) of the softmax over one row of logits, summed in double; not finite when the logits are not.
+double negative_log_likelihood(std::span<const float> logits, TokenId next);
+
+}  // namespace edgeq
