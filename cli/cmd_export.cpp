@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // `edgeq export` and `edgeq convert`: codes that exist, in another file.
 #include <fmt/format.h>
+#if __has_include(<malloc.h>)
+#include <malloc.h>
+#endif
 
 #include <CLI/CLI.hpp>
 #include <memory>
@@ -24,6 +27,16 @@ struct ExportArgs {
   int threads = 0;
   bool round = false, exact = false, overwrite = false, json = false, no_run = false, sites = false;
 };
+
+// The arrays of a weight are mapped, and given back one by one. Left to itself, glibc takes the first that is
+// freed as a sign to keep such blocks on its heap, where what stays between them holds hundreds of megabytes:
+// 880 MB instead of 310 for the GPTQ folder of a 7B model, by chance in one run and not in the next.
+void give_back_large_blocks() {
+#ifdef __GLIBC__
+  constexpr int kSmallestBytes = 256 << 10;
+  mallopt(M_MMAP_THRESHOLD, kSmallestBytes);
+#endif
+}
 
 std::string verdict_text(const Verdict& v) {
   if (v.largest_error == 0) return "exact";
@@ -70,6 +83,7 @@ void print_verdicts(const ExportArgs& args, const Shipped& shipped) {
 
 void export_model(const ExportArgs& args) {
   const Timer timer;
+  give_back_large_blocks();
   const auto target = parse_target(args.target);
   const auto source = open_any_coded(args.input);
   const std::string not_run =

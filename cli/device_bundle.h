@@ -11,9 +11,9 @@
 namespace edgeq {
 
 struct DeviceExport {
-  std::string model;      // packed file
-  std::string device;     // YAML file, see recipe/device.h
-  std::string output;     // folder
+  std::string model;   // packed file
+  std::string device;  // YAML file, see recipe/device.h
+  std::string output;  // folder
   OutputFile::Existing existing = OutputFile::Existing::refuse;
   std::string edgeq_run;  // program for the device; "": what ./dev build left beside this build
   int64_t context = 0;    // tokens that the cache must hold; 0: the model's own, at most 2048
