@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "cli/commands.h"
+#include "cli/kv_option.h"
 #include "cli/open_model.h"
 #include "core/cores.h"
 #include "core/text.h"
@@ -19,10 +20,12 @@ struct BenchArgs {
   std::string model;
   LatencyOptions latency;
   RuntimeOptions runtime;
+  std::string kv;
   bool json = false;
 };
 
 void bench(BenchArgs& args) {
+  args.runtime.kv = parse_kv_option(args.kv);
   const OpenModel open = open_runtime_model(args.model, args.runtime);
   args.latency.threads = args.runtime.threads != 0 ? args.runtime.threads : available_cores();
   const Latency l = measure_latency(*open.model, args.latency);
@@ -38,6 +41,8 @@ void bench(BenchArgs& args) {
              l.prefill_tokens_per_second, l.first_token_ms);
   fmt::print("decode   {} tokens: {:.1f} tokens/s, token p50 {:.2f} ms, p99 {:.2f} ms\n", l.tokens,
              l.decode_tokens_per_second, l.token_ms_p50, l.token_ms_p99);
+  fmt::print("kv       {}, {} a token\n", kv_scheme_text(open.kv),
+             bytes_text(open.model->kv_bytes_per_token()));
   fmt::print("memory   {} a token, {:.1f} GB/s of {:.1f} GB/s read bandwidth ({:.0f} %), peak resident {}\n",
              bytes_text(int64_t(l.bytes_per_token)), l.decode_bytes_per_second / 1e9, l.read_bandwidth / 1e9,
              100 * l.decode_bytes_per_second / l.read_bandwidth, bytes_text(l.peak_rss_bytes));
@@ -61,6 +66,7 @@ void add_bench_command(CLI::App& app) {
   command->add_option("--threads", args->runtime.threads, "threads, 0: all cores")
       ->check(CLI::Range(0, 256))
       ->capture_default_str();
+  command->add_option("--kv", args->kv, kKvHelp);
   command->add_flag("--json", args->json, "print one JSON object");
   command->footer("Example: edgeq bench llama.packed --prompt-tokens 512 --tokens 128 --threads 2");
   command->callback([args] { bench(*args); });

@@ -9,6 +9,8 @@
 
 #include "cli/commands.h"
 #include "cli/engines.h"
+#include "cli/kv_option.h"
+#include "cli/kv_sweep.h"
 #include "cli/progress_bar.h"
 #include "core/error.h"
 #include "core/text.h"
@@ -27,6 +29,7 @@ struct EvalArgs {
   TaskOptions task_options;
   int64_t context = 512, windows = 0;
   RuntimeOptions runtime;
+  std::vector<std::string> kv;
   bool json = false, quiet = false;
 };
 
@@ -78,7 +81,21 @@ Task read_model_task(const OpenModel& open, const std::string& file, const TaskO
 void evaluate(EvalArgs& args) {
   const Engine engine = parse_engine(args.engine);
   args.runtime.activations = parse_activations(args.activations);
-  const OpenModel open = open_model(args.model, engine, args.runtime);
+  if (args.kv.size() > 1 || args.kv == std::vector<std::string>{"sweep"}) {
+    if (!args.against.empty() || !args.tasks.empty())
+      throw Error("several --kv are compared with f32 on a text: they go with neither --against nor --tasks");
+    return sweep_kv({.model = args.model,
+                     .text = args.text,
+                     .kv = args.kv.size() > 1 ? args.kv : kKvSweep,
+                     .context = args.context,
+                     .windows = args.windows,
+                     .runtime = args.runtime,
+                     .json = args.json,
+                     .quiet = args.quiet});
+  }
+  RuntimeOptions options = args.runtime;
+  if (!args.kv.empty()) options.kv = parse_kv_scheme(args.kv.front());
+  const OpenModel open = open_model(args.model, engine, options);
   std::optional<OpenModel> reference;
   if (!args.against.empty()) {
     reference = open_model(
@@ -155,6 +172,11 @@ void add_eval_command(CLI::App& app) {
   command->add_option("--activations", args->activations, "of packed models: int8_block, int8_token or f32")
       ->check(CLI::IsMember({"int8_block", "int8_token", "f32"}))
       ->capture_default_str();
+  command
+      ->add_option("--kv", args->kv,
+                   std::string(kKvHelp) + ".\nSeveral, or \"sweep\": what each adds to f32, in one table")
+      ->delimiter(',')
+      ->allow_extra_args(false);
   command->add_option("--threads", args->runtime.threads, "threads, 0: all cores")
       ->check(CLI::Range(0, 256))
       ->capture_default_str();
@@ -164,6 +186,7 @@ void add_eval_command(CLI::App& app) {
       "Examples:\n"
       "  edgeq eval llama.packed --text test.txt --against models/llama --windows 24\n"
       "  edgeq eval llama.packed --tasks arc_easy.jsonl winogrande.jsonl --limit 500 --against models/llama\n"
+      "  edgeq eval llama.packed --text test.txt --kv sweep\n"
       "An item of a task is right when the model gives its gold choice the highest log-probability: summed\n"
       "(accuracy), or per character (accuracy_norm), as lm-evaluation-harness's acc and acc_norm.");
   command->callback([args] {

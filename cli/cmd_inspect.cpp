@@ -9,6 +9,7 @@
 #include "cli/open_model.h"
 #include "core/text.h"
 #include "models/names.h"
+#include "runtime/kv_cache.h"
 
 namespace edgeq {
 namespace {
@@ -37,6 +38,8 @@ void inspect_packed(const InspectArgs& args) {
   fmt::print("file         {}, weights {}, {:.3f} bits per weight{}\n", bytes_text(model.file_bytes()),
              bytes_text(model.weight_bytes()), model.bits_per_weight(),
              args.verify ? ", every checksum holds" : "");
+  fmt::print("kv cache     {}, {} a token\n", kv_scheme_text(model.kv()),
+             bytes_text(KvLayout(model.config(), model.kv()).bytes_per_token()));
   std::map<std::string, std::pair<int, int64_t>> kinds;
   for (const auto& [name, w] : model.weights()) {
     const std::string kind = w.scheme ? scheme_text(*w.scheme) : std::string(dtype_name(*w.dtype));

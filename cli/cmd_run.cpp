@@ -8,13 +8,14 @@
 
 #include "cli/commands.h"
 #include "cli/generate.h"
+#include "cli/kv_option.h"
 #include "core/text.h"
 
 namespace edgeq {
 namespace {
 
 struct RunArgs {
-  std::string model, prompt, system;
+  std::string model, prompt, system, kv;
   int64_t tokens = 128;
   bool greedy = false, chat = false, ids = false, stats = false;
   SamplerOptions sampler{.temperature = 0.8, .top_p = 0.95};
@@ -32,7 +33,8 @@ std::vector<TokenId> prompt_tokens(const RunArgs& args, const Tokenizer& tokeniz
   return with_bos(tokenizer.encode(text, args.chat ? SpecialTokens::parse : SpecialTokens::plain), tokenizer);
 }
 
-void run(const RunArgs& args) {
+void run(RunArgs& args) {
+  args.runtime.kv = parse_kv_option(args.kv);
   const OpenModel open = open_runtime_model(args.model, args.runtime);
   const std::vector<TokenId> prompt = prompt_tokens(args, open.tokenizer);
   SamplerOptions options = args.sampler;
@@ -81,6 +83,7 @@ void add_run_command(CLI::App& app) {
   command->add_option("--threads", args->runtime.threads, "threads, 0: all cores")
       ->check(CLI::Range(0, 256))
       ->capture_default_str();
+  command->add_option("--kv", args->kv, kKvHelp);
   command->add_flag("--ids", args->ids, "print the ids of the new tokens instead of text");
   command->add_flag("--stats", args->stats, "print speeds to stderr");
   command->footer("Example: edgeq run llama.packed --prompt \"Once upon a time\" --tokens 64 --greedy");

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/engines.h"
 
+#include <fmt/format.h>
+
 #include "core/error.h"
 #include "models/packed_checkpoint.h"
 
@@ -36,8 +38,13 @@ Engine parse_engine(const std::string& name) {
 }
 
 OpenModel open_model(const std::string& path, Engine engine, const RuntimeOptions& options) {
-  const bool torch =
-      engine == Engine::torch || (engine == Engine::automatic && kHasTorch && !is_packed_file(path));
+  const bool floats = options.kv.value_or(KvScheme{}) == KvScheme{};
+  if (engine == Engine::torch && !floats)
+    throw Error(fmt::format("{}: the float engine keeps keys and values as f32, not as {}", path,
+                            kv_scheme_text(*options.kv)))
+        .set_hint("choose --engine runtime");
+  const bool torch = engine == Engine::torch ||
+                     (engine == Engine::automatic && kHasTorch && !is_packed_file(path) && !options.kv);
   if (!torch) return open_runtime_model(path, options);
   if (!is_packed_file(path)) {
     const auto checkpoint = open_checkpoint(path);

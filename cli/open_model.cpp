@@ -11,10 +11,13 @@ OpenModel open_runtime_model(const std::string& path, const RuntimeOptions& opti
             .model = open_packed_runtime(packed, options),
             .tokenizer = Tokenizer::deserialize(packed->tokenizer()),
             .file_bytes = packed->file_bytes(),
-            .bits_per_weight = packed->bits_per_weight()};
+            .bits_per_weight = packed->bits_per_weight(),
+            .kv = options.kv.value_or(packed->kv())};
   }
   const auto checkpoint = open_checkpoint(path);
-  return describe(path, *checkpoint, open_float_runtime(*checkpoint, options));
+  OpenModel open = describe(path, *checkpoint, open_float_runtime(*checkpoint, options));
+  open.kv = options.kv.value_or(KvScheme{});
+  return open;
 }
 
 OpenModel describe(const std::string& path, const Checkpoint& checkpoint,
@@ -23,13 +26,15 @@ OpenModel describe(const std::string& path, const Checkpoint& checkpoint,
           .model = std::move(model),
           .tokenizer = checkpoint.tokenizer(),
           .file_bytes = checkpoint.file_bytes(),
-          .bits_per_weight = stored_bits_per_weight(checkpoint)};
+          .bits_per_weight = stored_bits_per_weight(checkpoint),
+          .kv = {}};
 }
 
 ModelFacts facts_of(const OpenModel& open) {
   return {.model = open.path,
           .file_bytes = open.file_bytes,
           .weight_bytes = open.model->weight_bytes(),
+          .kv = kv_scheme_text(open.kv),
           .kv_bytes_per_token = open.model->kv_bytes_per_token(),
           .bits_per_weight = open.bits_per_weight};
 }

@@ -21,6 +21,7 @@ struct OpenModel {
   Tokenizer tokenizer;
   int64_t file_bytes = 0;
   double bits_per_weight = 0;  // as stored
+  KvScheme kv;                 // how it keeps keys and values
 };
 
 // A packed file, or a checkpoint run in float. Throws Error when the path is neither.

@@ -80,6 +80,7 @@ void write_root(const CodedModel& model, const std::string& path) {
   root.write_number("version", kVersion);
   write_json(root, "config", config_to_json(model.config()));
   write_json(root, "provenance", model.provenance_json());
+  if (model.kv() != KvScheme{}) write_json(root, "kv", kv_scheme_text(model.kv()));
   write_bytes(root, "tokenizer", model.tokenizer().serialize());
   Hdf5Group weights = root.create_group("weights");
   for (const SiteShape& site : all_sites(model.config())) {
@@ -164,6 +165,7 @@ class Archive final : public CodedModel {
         tokenizer_(root_.read("tokenizer", DType::u8, {})),
         provenance_(read_json("provenance")) {
     config_ = with_context("config", [&] { return config_from_json(read_json("config")); });
+    if (root_.has("kv")) kv_ = parse_kv_scheme(read_json("kv"));
     for (const SiteShape& site : all_sites(config_))
       forms_.emplace(site.name, with_context(site.name, [&] {
                        return read_form(weights_.open_group(site.name), site);
@@ -183,6 +185,7 @@ class Archive final : public CodedModel {
       return Tokenizer::deserialize({tokenizer_.data(), size_t(tokenizer_.bytes())});
     });
   }
+  KvScheme kv() const override { return kv_; }
   std::string provenance_json() const override { return provenance_; }
 
   WeightForm form(std::string_view site) const override {
@@ -237,6 +240,7 @@ class Archive final : public CodedModel {
   Tensor tokenizer_;
   std::string provenance_;
   ModelConfig config_;
+  KvScheme kv_;
   std::map<std::string, WeightForm, std::less<>> forms_;
   std::map<std::string, int64_t, std::less<>> sizes_;
 };

@@ -3,6 +3,7 @@
 // HDFView years from now, without edgeq. Nothing is rounded: any scheme is held, and read back equal.
 //
 //   /                      attributes format = "edgeq-archive", version = 1
+//   /kv                    u8 [n]: how the runtime keeps keys and values (models/kv_scheme.h); absent: f32
 //   /config, /provenance   u8 [n]: JSON          /tokenizer   u8 [n]: edgeq's own form
 //   /weights/<site>        attributes rows, cols and
 //     scheme               core/quant_scheme.h: datasets codes u8 [rows, cols], one code each, and those of

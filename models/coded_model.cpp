@@ -25,6 +25,7 @@ class CodedPacked final : public CodedModel {
   const std::string& path() const override { return model_.path(); }
   const ModelConfig& config() const override { return model_.config(); }
   Tokenizer tokenizer() const override { return Tokenizer::deserialize(model_.tokenizer()); }
+  KvScheme kv() const override { return model_.kv(); }
   std::string provenance_json() const override { return model_.provenance_json(); }
 
   WeightForm form(std::string_view site) const override {

@@ -14,6 +14,7 @@
 #include "core/tensor.h"
 #include "models/config.h"
 #include "models/import.h"
+#include "models/kv_scheme.h"
 #include "models/packed_model.h"
 #include "models/tokenizer.h"
 
@@ -53,6 +54,8 @@ class CodedModel {
   virtual const std::string& path() const = 0;  // for messages
   virtual const ModelConfig& config() const = 0;
   virtual Tokenizer tokenizer() const = 0;
+  // How the runtime keeps keys and values unless told otherwise.
+  virtual KvScheme kv() const { return {}; }
   // JSON: where the codes came from.
   virtual std::string provenance_json() const = 0;
 

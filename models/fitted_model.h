@@ -32,6 +32,7 @@ class FittedModel final : public CodedModel {
   const std::string& path() const override { return source_.path(); }
   const ModelConfig& config() const override { return source_.config(); }
   Tokenizer tokenizer() const override { return source_.tokenizer(); }
+  KvScheme kv() const override { return source_.kv(); }
   std::string provenance_json() const override { return source_.provenance_json(); }
   WeightForm form(std::string_view site) const override;
   // Throws Error when a number is beyond what the form holds.

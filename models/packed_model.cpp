@@ -84,6 +84,7 @@ class PackedModel::Reader {
     model_.path_ = file_.path();
     model_.file_ = file_.file();
     model_.config_ = with_context("config", [&] { return config_from_json(text("config")); });
+    model_.kv_ = kv();
     model_.provenance_ = text("provenance");
     try {
       read_tensors(json::parse(text("weights")), json::parse(text("hashes")));
@@ -100,6 +101,11 @@ class PackedModel::Reader {
     const auto found = file_.metadata().find(key);
     if (found == file_.metadata().end()) throw Error(fmt::format("metadata \"{}\" is missing", key));
     return found->second;
+  }
+
+  KvScheme kv() const {
+    const auto found = file_.metadata().find("kv");
+    return found == file_.metadata().end() ? KvScheme{} : parse_kv_scheme(found->second);
   }
 
   void check_version() const {
@@ -259,10 +265,12 @@ struct PackedWriter::Impl {
   json entries = json::object(), hashes = json::object();
   std::map<std::string, Size> sizes;
   std::map<std::string, Count> vectors;
+  KvScheme kv;
 };
 
 PackedWriter::PackedWriter(std::string path, OutputFile::Existing existing)
-    : impl_(new Impl{.file = SafetensorsWriter(std::move(path), existing), .sizes = {}, .vectors = {}}) {}
+    : impl_(new Impl{
+          .file = SafetensorsWriter(std::move(path), existing), .sizes = {}, .vectors = {}, .kv = {}}) {}
 PackedWriter::~PackedWriter() = default;
 
 void PackedWriter::add(const std::string& site, const QuantizedTensor& weight) {
@@ -283,6 +291,8 @@ void PackedWriter::add_vector(const std::string& name, std::span<const float> va
   impl_->vectors[name] = {values.size()};
 }
 
+void PackedWriter::set_kv(const KvScheme& kv) { impl_->kv = kv; }
+
 int64_t PackedWriter::finish(const ModelConfig& config, std::span<const std::byte> tokenizer,
                              const std::string& provenance_json) {
   with_context(impl_->file.path(), [&] { check_complete(config, impl_->sizes, impl_->vectors); });
@@ -291,6 +301,7 @@ int64_t PackedWriter::finish(const ModelConfig& config, std::span<const std::byt
   Metadata metadata = {{"edgeq", std::string(kVersion)},   {"layout", std::string(kPanelLayout)},
                        {"config", config_to_json(config)}, {"weights", impl_->entries.dump()},
                        {"hashes", impl_->hashes.dump()},   {"provenance", provenance_json}};
+  if (impl_->kv != KvScheme{}) metadata["kv"] = kv_scheme_text(impl_->kv);
   metadata["checksum"] = metadata_checksum(metadata);
   return impl_->file.finish(metadata);
 }

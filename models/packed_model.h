@@ -14,6 +14,7 @@
 //   config               JSON, config_to_json
 //   weights              JSON {site: {"scheme" | "dtype": text, "rows": n, "cols": n}}
 //   hashes               JSON {tensor: XXH3-128 of its bytes}, pads excepted
+//   kv                   the runtime's keys and values unless told otherwise (models/kv_scheme.h); or absent
 //   provenance           JSON, opaque here
 //   checksum             XXH3-128 of "<key>\n<text>\n" for every other key in ascending order
 // Tensor data begins on a multiple of 64 bytes and every tensor starts on a multiple of 64, so the mapped
@@ -35,6 +36,7 @@
 #include "formats/mapped_file.h"
 #include "formats/output_file.h"
 #include "models/config.h"
+#include "models/kv_scheme.h"
 
 namespace edgeq {
 
@@ -65,6 +67,7 @@ class PackedModel {
 
   const std::string& path() const { return path_; }
   const ModelConfig& config() const { return config_; }
+  const KvScheme& kv() const { return kv_; }
   const std::map<std::string, PackedWeight>& weights() const { return weights_; }
   const PackedWeight& weight(std::string_view site) const;  // Error when missing
   const PackedWeight* find_weight(std::string_view site) const;
@@ -84,6 +87,7 @@ class PackedModel {
   std::string path_;
   std::shared_ptr<const MappedFile> file_;
   ModelConfig config_;
+  KvScheme kv_;
   std::map<std::string, PackedWeight> weights_;
   std::map<std::string, std::span<const float>> vectors_;
   std::span<const std::byte> tokenizer_;
@@ -103,6 +107,7 @@ class PackedWriter {
   void add(const std::string& site, const QuantizedTensor& weight);
   void add(const std::string& site, const Tensor& matrix);  // f32, f16 or bf16, as float panels
   void add_vector(const std::string& name, std::span<const float> values);  // norms, biases
+  void set_kv(const KvScheme& kv);                                          // default: f32
   // Writes the header and renames. Returns the file's bytes. Throws Error when what was added is not exactly
   // what the config calls for.
   int64_t finish(const ModelConfig& config, std::span<const std::byte> tokenizer,

@@ -116,7 +116,11 @@ class GgufTarget final : public Target {
                 OutputFile::Existing existing) const override {
     return export_gguf(model, path, existing);
   }
-  std::vector<std::string> notes(const CodedModel& model) const override { return gguf_notes(model); }
+  std::vector<std::string> notes(const CodedModel& model) const override {
+    std::vector<std::string> notes = gguf_notes(model);
+    for (std::string& note : foreign_notes(model)) notes.push_back(std::move(note));
+    return notes;
+  }
 
  private:
   bool holds(Encoding type, const WeightForm& have, bool rounding) const {

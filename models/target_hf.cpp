@@ -72,13 +72,15 @@ class HfTarget final : public Target {
   }
 
   std::vector<std::string> notes(const CodedModel& model) const override {
+    std::vector<std::string> notes = foreign_notes(model);
     const auto asymmetric = [&](const SiteShape& site) {
       const auto scheme = hf_form(options_, site.name, model.form(site.name)).scheme;
       return scheme && scheme->zero == Zero::integer;
     };
-    if (options_.layout != HfLayout::gptq || std::ranges::none_of(all_sites(model.config()), asymmetric))
-      return {};
-    return {"GPTQModel loads zero points of version 1 only from files of its own; give it gptq-v2"};
+    if (options_.layout == HfLayout::gptq && std::ranges::any_of(all_sites(model.config()), asymmetric))
+      notes.emplace_back(
+          "GPTQModel loads zero points of version 1 only from files of its own; give it gptq-v2");
+    return notes;
   }
   int64_t write(const CodedModel& model, const std::string& path,
                 OutputFile::Existing existing) const override {

@@ -43,6 +43,7 @@ class PackedTarget final : public Target {
       const Tensor values = model.vector(vector.name);
       writer.add_vector(vector.name, {values.f32(), size_t(values.size())});
     }
+    writer.set_kv(model.kv());
     return writer.finish(model.config(), model.tokenizer().serialize(), model.provenance_json());
   }
 

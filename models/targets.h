@@ -3,11 +3,16 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "models/target.h"
 
 namespace edgeq {
+
+// What files of other programs' do not say of a model: how edgeq keeps its keys and values.
+std::vector<std::string> foreign_notes(const CodedModel& model);
 
 std::shared_ptr<const Target> make_packed_target(std::string_view name);
 std::shared_ptr<const Target> make_gguf_target(std::string_view name);

@@ -22,6 +22,7 @@ class JournalModel final : public CodedModel {
   const std::string& path() const override { return journal_.folder(); }
   const ModelConfig& config() const override { return plan_.config; }
   Tokenizer tokenizer() const override { return Tokenizer::deserialize(tokenizer_); }
+  KvScheme kv() const override { return plan_.recipe.kv; }
   std::string provenance_json() const override { return edgeq::provenance_json(plan_, provenance_, sites_); }
   WeightForm form(std::string_view site) const override;
   CodedWeight weight(std::string_view site) const override;

@@ -118,6 +118,11 @@ Recipe read_recipe(const Reader& reader, const YAML::Node& root) {
           const std::string text = reader.scalar(n, "for");
           recipe.target = reader.at(n, [&] { return parse_target(text)->name(); });
         }},
+       {"kv",
+        [&](const YAML::Node& n) {
+          const std::string text = reader.scalar(n, "kv");
+          recipe.kv = reader.at(n, [&] { return parse_kv_scheme(text); });
+        }},
        {"calibration", [&](const YAML::Node& n) { recipe.calibration = parse_calibration(reader, n); }},
        {"transforms",
         [&](const YAML::Node& n) {

@@ -11,6 +11,7 @@
 #include "core/dtype.h"
 #include "core/options.h"
 #include "core/quant_scheme.h"
+#include "models/kv_scheme.h"
 
 namespace edgeq {
 
@@ -51,6 +52,7 @@ struct Recipe {
   std::string title;              // one line for tables and lists
   std::string model;              // path, "" = given on the command line
   std::string target = "packed";  // what the result is written for (models/target.h); fixes the grid
+  KvScheme kv;                    // how the runtime keeps keys and values unless told otherwise
   CalibrationSpec calibration;
   std::vector<TransformSpec> transforms;  // in this order
   std::vector<Rule> rules;

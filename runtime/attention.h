@@ -7,7 +7,8 @@
 //
 // A token's result does not depend on the tokens it came with, nor on the threads: each score is one sum over
 // the dimensions, the softmax is over exactly the token's positions, and values are added in ascending
-// position; a position that only other tokens of a tile see enters with the weight 0.
+// position within a page of the cache, then page by page; a position that only other tokens of a tile see
+// enters with the weight 0. What a token sees of a page is said in runtime/kv_cache.h.
 #pragma once
 
 #include <cstdint>
@@ -41,11 +42,12 @@ class Attention {
         thread_(thread),
         threads_(threads) {}
 
-  // Many tokens: first store, then attend.
+  // Many tokens: store, encode, attend. Encode says whether there were codes to make.
   void store() noexcept;
+  bool encode() noexcept;
   void attend() noexcept;
-  // One token: first score (which also stores), then mix. Positions, then dimensions are shared out, so that
-  // all threads work however few heads there are.
+  // One token: score (which also stores), then mix, and encode at any time after score. Positions, then
+  // dimensions are shared out, so that all threads work however few heads there are.
   void score() noexcept;
   void mix() noexcept;
 
@@ -53,7 +55,19 @@ class Attention {
   int64_t group() const { return in_.shape.heads / in_.shape.kv_heads; }
   int64_t head_stride() const { return round_up(in_.shape.head_dim, 16); }
   int64_t window_start(int64_t position) const;
-  int64_t window_origin(int64_t position) const;  // where the panel with the window's start begins
+  int64_t window_origin(int64_t position) const;  // where the page with the window's start begins
+  // A page to tokens whose own page is the one of the last token computed here.
+  KvCache::Page seen(int64_t page, int64_t own_page) const {
+    return page == own_page ? KvCache::Page::own : KvCache::Page::earlier;
+  }
+  // Scores of own_.queries against panels of 16 positions, numbered from position 0; scores begin at
+  // `origin`, which is a page's first position.
+  void score_panels(int64_t kv_head, int64_t own_page, int64_t queries, PanelRange panels, int64_t origin,
+                    float* scores, int64_t stride) noexcept;
+  // own_.mixed = values of positions [start, end) times the weights, which begin with that of the page of
+  // `start`; only panels `dims` of 16 dimensions.
+  void mix_panels(int64_t kv_head, int64_t own_page, int64_t queries, int64_t start, int64_t end,
+                  const float* weights, int64_t stride, PanelRange dims) noexcept;
   // Scores of `count` positions become weights, in place.
   void weigh(float* scores, int64_t count) const noexcept;
   void store_token(int64_t token, int64_t kv_head) noexcept;

@@ -167,6 +167,8 @@ void ForwardPass::attention(const LayerWeights& layer, int64_t index) noexcept {
   Attention part(input, *chunk_.cache, space_, thread_, threads_);
   single() ? part.score() : part.store();
   barrier();
+  const bool encoded = part.encode();
+  if (encoded && !single()) barrier();  // a single token sees the page as floats
   single() ? part.mix() : part.attend();
   barrier();
   const int64_t cols = layer.o.weight.cols();

@@ -17,22 +17,28 @@ namespace {
 
 class PackedSession final : public Session {
  public:
-  PackedSession(std::shared_ptr<Transformer> model, int64_t max_tokens)
-      : model_(std::move(model)), cache_(model_->config(), max_tokens) {}
+  PackedSession(std::shared_ptr<Transformer> model, const KvScheme& kv, int64_t max_tokens)
+      : model_(std::move(model)), cache_(model_->config(), kv, max_tokens) {
+    tokens_.reserve(size_t(max_tokens));
+  }
 
   MatrixView<const float> feed(std::span<const TokenId> tokens, Logits logits) override;
   void truncate(int64_t tokens) override {
-    check_truncation(tokens, length_);
-    length_ = tokens;
+    check_truncation(tokens, length());
+    tokens_.resize(size_t(tokens));
+    cached_ = std::min(cached_, cache_.intact(tokens));
   }
-  int64_t length() const override { return length_; }
+  int64_t length() const override { return std::ssize(tokens_); }
 
  private:
   void reserve_logits(int64_t rows);
+  // Appends tokens_[cached_, end) to the cache; logits: of the last `rows`.
+  void forward(int64_t end, int64_t rows);
 
   std::shared_ptr<Transformer> model_;
   KvCache cache_;
-  int64_t length_ = 0;
+  std::vector<TokenId> tokens_;
+  int64_t cached_ = 0;  // tokens in the cache: fewer than there are after a truncation into a page of codes
   int64_t logits_rows_ = 0;  // that there is room for
   AlignedBuffer<float> logits_;
 };
@@ -44,52 +50,59 @@ void PackedSession::reserve_logits(int64_t rows) {
   logits_rows_ = rows;
 }
 
+void PackedSession::forward(int64_t end, int64_t rows) {
+  const int64_t first_row = end - rows;
+  while (cached_ < end) {
+    check_interrupt();
+    const int64_t size = std::min(Transformer::kMaxChunk, end - cached_), chunk_end = cached_ + size;
+    const int64_t chunk_rows = std::clamp<int64_t>(chunk_end - first_row, 0, size);
+    model_->forward(
+        {.tokens = std::span(tokens_).subspan(size_t(cached_), size_t(size)),
+         .first = cached_,
+         .cache = &cache_,
+         .logit_rows = chunk_rows,
+         .logits = logits_.data() + (chunk_end - chunk_rows - first_row) * model_->logits_stride()});
+    cached_ = chunk_end;
+  }
+}
+
 MatrixView<const float> PackedSession::feed(std::span<const TokenId> tokens, Logits logits) {
-  const int64_t count = std::ssize(tokens), stride = model_->logits_stride();
+  const int64_t count = std::ssize(tokens);
   check_tokens(tokens, model_->config());
-  check_room(length_, count, cache_.max_tokens());
+  check_room(length(), count, cache_.max_tokens());
   const int64_t rows = logits == Logits::all    ? count
                        : logits == Logits::last ? std::min<int64_t>(count, 1)
                                                 : 0;
   reserve_logits(rows);
-
-  for (int64_t done = 0; done < count;) {
-    check_interrupt();
-    const int64_t size = std::min(Transformer::kMaxChunk, count - done);
-    const bool is_last = done + size == count;
-    model_->forward({.tokens = tokens.subspan(size_t(done), size_t(size)),
-                     .first = length_,
-                     .cache = &cache_,
-                     .logit_rows = logits == Logits::all ? size
-                                   : is_last             ? rows
-                                                         : 0,
-                     .logits = logits_.data() + (logits == Logits::all ? done * stride : 0)});
-    length_ += size;
-    done += size;
-  }
-  return {logits_.data(), rows, model_->config().vocab, stride};
+  if (count > 0) forward(length(), 0);
+  tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
+  forward(length(), rows);
+  return {logits_.data(), rows, model_->config().vocab, model_->logits_stride()};
 }
 
 class PackedRuntime final : public LanguageModel {
  public:
-  PackedRuntime(ModelWeights weights, const KernelTable& kernels, const RuntimeOptions& options)
-      : model_(std::make_shared<Transformer>(std::move(weights), kernels, options.activations,
-                                             options.threads)) {}
+  PackedRuntime(ModelWeights weights, const KernelTable& kernels, const RuntimeOptions& options,
+                const KvScheme& kv)
+      : model_(
+            std::make_shared<Transformer>(std::move(weights), kernels, options.activations, options.threads)),
+        kv_(kv) {}
 
   const ModelConfig& config() const override { return model_->config(); }
   int64_t weight_bytes() const override { return model_->weights().bytes(); }
   int64_t weight_bytes_per_token() const override { return model_->weights().bytes_per_token(); }
-  int64_t kv_bytes_per_token() const override { return KvCache::bytes_per_token(config()); }
+  int64_t kv_bytes_per_token() const override { return KvLayout(config(), kv_).bytes_per_token(); }
   std::unique_ptr<Session> start(const SessionOptions& options) const override {
     if (options.max_tokens < 0 || options.max_tokens > config().context)
       throw Error(fmt::format("a cache of {} tokens is asked for, the model's context is {}",
                               options.max_tokens, config().context));
     const int64_t room = options.max_tokens == 0 ? config().context : options.max_tokens;
-    return std::make_unique<PackedSession>(model_, room);
+    return std::make_unique<PackedSession>(model_, kv_, room);
   }
 
  private:
   std::shared_ptr<Transformer> model_;  // sessions may outlive the runtime
+  KvScheme kv_;
 };
 
 const KernelTable& kernels_for(const RuntimeOptions& options) {
@@ -107,13 +120,15 @@ std::unique_ptr<LanguageModel> open_packed_runtime(const std::string& path, cons
 std::unique_ptr<LanguageModel> open_packed_runtime(std::shared_ptr<const PackedModel> file,
                                                    const RuntimeOptions& options) {
   const KernelTable& kernels = kernels_for(options);
-  return std::make_unique<PackedRuntime>(map_weights(std::move(file), kernels), kernels, options);
+  const KvScheme kv = options.kv.value_or(file->kv());
+  return std::make_unique<PackedRuntime>(map_weights(std::move(file), kernels), kernels, options, kv);
 }
 
 std::unique_ptr<LanguageModel> open_float_runtime(const Checkpoint& checkpoint,
                                                   const RuntimeOptions& options) {
   const KernelTable& kernels = kernels_for(options);
-  return std::make_unique<PackedRuntime>(repack_weights(checkpoint, kernels), kernels, options);
+  return std::make_unique<PackedRuntime>(repack_weights(checkpoint, kernels), kernels, options,
+                                         options.kv.value_or(KvScheme{}));
 }
 
 std::string active_isa() { return kernels().isa; }

@@ -3,9 +3,11 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "models/import.h"
+#include "models/kv_scheme.h"
 #include "models/language_model.h"
 #include "models/packed_model.h"
 #include "models/tokenizer.h"
@@ -21,6 +23,7 @@ enum class Activations : uint8_t {
 struct RuntimeOptions {
   int threads = 0;  // 0: the cores this process may run on
   Activations activations = Activations::int8_block;
+  std::optional<KvScheme> kv = std::nullopt;  // unset: what the packed file says, else f32
   bool verify_checksums = true;
   std::string isa = {};  // kernels by name; empty: $EDGEQ_ISA, or the best this CPU runs
 };

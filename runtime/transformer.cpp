@@ -37,6 +37,7 @@ void Transformer::forward(const Chunk& chunk) {
   EDGEQ_CHECK(end <= chunk.cache->max_tokens(), "a chunk fits the cache");
   const std::lock_guard lock(mutex_);
   for (RopeTable& rope : ropes_) rope.extend(end);
+  chunk.cache->extend(chunk.first, end);
   pool_.run([&](int thread, int threads) noexcept { ForwardPass(*this, chunk, thread, threads).run(); });
 }
 

@@ -34,7 +34,9 @@ class Transformer {
   Transformer(ModelWeights weights, const KernelTable& kernels, Activations activations, int threads);
 
   // More tokens reuse each weight more often, and more activations fall out of the cache meanwhile.
+  // At most a page of the cache: a chunk meets two at the most.
   static constexpr int64_t kMaxChunk = 64;
+  static_assert(kMaxChunk <= KvCache::kPage);
 
   const ModelWeights& weights() const { return weights_; }
   const ModelConfig& config() const { return weights_.config; }

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "formats/panels.h"
+#include "runtime/kv_cache.h"
 
 namespace edgeq {
 namespace {
@@ -29,8 +30,10 @@ ThreadSpace::ThreadSpace(const ModelConfig& config, int64_t max_cols)
   const int64_t head = round_up(widest(config, [](const LayerShape& s) { return s.head_dim; }), kPanelRows);
   queries = AlignedBuffer<float>(kTileTokens * group * head);
   key = AlignedBuffer<float>(head);
-  scores = AlignedBuffer<float>(std::max(kScoreFloats, group * round_up(config.context, kPanelRows)));
+  scores = AlignedBuffer<float>(std::max(kScoreFloats, group * round_up(config.context, KvCache::kPage)));
+  decoded = AlignedBuffer<float>(KvCache::kPage * head);
   mixed = AlignedBuffer<float>(kTileTokens * group * head);
+  mixed_page = AlignedBuffer<float>(kTileTokens * group * head);
 }
 
 Workspace::Workspace(const ModelConfig& config, int64_t max_tokens, int thread_count)
@@ -45,7 +48,8 @@ Workspace::Workspace(const ModelConfig& config, int64_t max_tokens, int thread_c
   gate = Rows(max_tokens, ffn);
   up = Rows(max_tokens, ffn);
   output = Rows(max_tokens, config.hidden);
-  scores = Rows(widest(config, [](const LayerShape& s) { return s.heads; }), config.context);
+  scores = Rows(widest(config, [](const LayerShape& s) { return s.heads; }),
+                round_up(config.context, KvCache::kPage));
   for (int i = 0; i < thread_count; ++i) threads.emplace_back(config, widest_input(config));
 }
 

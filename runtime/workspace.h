@@ -25,12 +25,14 @@ struct Rows {
 struct ThreadSpace {
   ThreadSpace(const ModelConfig& config, int64_t max_cols);
 
-  ActivationBuffer input;        // of one token: for stages whose preparation every thread repeats
-  AlignedBuffer<float> panel;    // a decoded panel
-  AlignedBuffer<float> queries;  // rotated, of one KV head and a tile of tokens
-  AlignedBuffer<float> key;      // one rotated key
-  AlignedBuffer<float> scores;   // [queries, positions]
-  AlignedBuffer<float> mixed;    // values mixed by the scores [queries, head_dim]
+  ActivationBuffer input;           // of one token: for stages whose preparation every thread repeats
+  AlignedBuffer<float> panel;       // a decoded panel
+  AlignedBuffer<float> queries;     // rotated, of one KV head and a tile of tokens
+  AlignedBuffer<float> key;         // one rotated key
+  AlignedBuffer<float> scores;      // [queries, positions]
+  AlignedBuffer<float> decoded;     // keys or values of one KV head in one page
+  AlignedBuffer<float> mixed;       // values mixed by the scores [queries, head_dim]
+  AlignedBuffer<float> mixed_page;  // the same of one page
 
   // Attention works on tiles of at most this many tokens, fewer when the sequence is long: the scores of a
   // tile stay near kScoreFloats, which a second-level cache holds.

@@ -322,6 +322,33 @@ void decode_panel(const KernelWeight& w, int64_t panel, float* out) {
   kDecodePanel[format_of(w)](w, w.panels + panel * w.panel_bytes, out);
 }
 
+// 16 codes as bytes times the scale of their column, plus its offset.
+inline void decode_column(__m128i codes, float scale, float offset, float* out) {
+  const __m256 s = _mm256_set1_ps(scale), o = _mm256_set1_ps(offset);
+  const __m256 low = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(codes));
+  const __m256 high = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_unpackhi_epi64(codes, codes)));
+  _mm256_storeu_ps(out, _mm256_fmadd_ps(s, low, o));
+  _mm256_storeu_ps(out + 8, _mm256_fmadd_ps(s, high, o));
+}
+
+void decode_columns(const KernelColumns& k, float* out) {
+  const __m128i nibble = _mm_set1_epi8(15);
+  for (int64_t first = 0; first < k.cols; first += 8) {
+    alignas(32) float scales[8], offsets[8];
+    _mm256_store_ps(scales, load_scales(k.scales + first * 2, 2));
+    _mm256_store_ps(offsets, load_scales(k.offsets + first * 2, 2));
+    for (int c = 0; c < 8; c += 2) {
+      const unsigned char* at = k.codes + (first + c) * 2 * k.bits;
+      const __m128i codes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
+      const __m128i even = k.bits == 8 ? codes : _mm_and_si128(codes, nibble);
+      const __m128i odd = k.bits == 8 ? _mm_loadu_si128(reinterpret_cast<const __m128i*>(at + 16))
+                                      : _mm_and_si128(_mm_srli_epi16(codes, 4), nibble);
+      decode_column(even, scales[c], offsets[c], out + (first + c) * 16);
+      decode_column(odd, scales[c + 1], offsets[c + 1], out + (first + c + 1) * 16);
+    }
+  }
+}
+
 // ---- activations and element-wise operations ----
 
 // Lanes below `left`, which may be negative or above 8.
@@ -548,6 +575,7 @@ const KernelTable kTable = {.isa = "avx2",
                             .matmul = matmul,
                             .float_matmul = float_matmul,
                             .decode_panel = decode_panel,
+                            .decode_columns = decode_columns,
                             .quantize_row = quantize_row,
                             .rms_norm = rms_norm,
                             .layer_norm = layer_norm,

@@ -58,6 +58,18 @@ using FloatMatmulKernel = void (*)(const KernelFloatWeight&, const float* x, int
 // panel of cols columns, out[col * 16 + row] = scale * float(code - zero), then + offset where there is one.
 using DecodePanelKernel = void (*)(const KernelWeight&, int64_t panel, float* out);
 
+// A panel of codes whose columns, not rows, have scales, as the KV cache has them (runtime/kv_panels.h).
+struct KernelColumns {
+  const unsigned char* codes;    // 8 bits: byte c * 16 + row; 4 bits: byte c / 2 * 16 + row, even columns low
+  const unsigned char* scales;   // f16 [cols]
+  const unsigned char* offsets;  // f16 [cols]
+  int64_t cols;                  // a multiple of 16
+  int32_t bits;                  // 8 or 4
+};
+
+// out[c * 16 + row] = fma(scale, float(code), offset).
+using DecodeColumnsKernel = void (*)(const KernelColumns&, float* out);
+
 // Quantizes one row of n floats to int8, one scale per `group` columns (32, or n for one scale per token);
 // scales and sums are written for every 32 columns. scale = max|x| / 127, code = x * (127 / max|x|) rounded
 // to nearest even. A group with max|x| below 2^-100 becomes all zero; one with an infinity or NaN gets codes
@@ -129,6 +141,7 @@ struct KernelTable {
   MatmulKernel matmul;
   FloatMatmulKernel float_matmul;
   DecodePanelKernel decode_panel;
+  DecodeColumnsKernel decode_columns;
   QuantizeRowKernel quantize_row;
   RmsNormKernel rms_norm;
   LayerNormKernel layer_norm;

@@ -276,6 +276,31 @@ void decode_panel(const KernelWeight& w, int64_t panel, float* out) {
   kDecodePanel[format_of(w)](w, w.panels + panel * w.panel_bytes, out);
 }
 
+// 16 codes as bytes times the scale of their column, plus its offset.
+inline void decode_column(uint8x16_t codes, float scale, float offset, float* out) {
+  const uint16x8_t low = vmovl_u8(vget_low_u8(codes)), high = vmovl_u8(vget_high_u8(codes));
+  const uint32x4_t quarters[4] = {vmovl_u16(vget_low_u16(low)), vmovl_u16(vget_high_u16(low)),
+                                  vmovl_u16(vget_low_u16(high)), vmovl_u16(vget_high_u16(high))};
+  for (int q = 0; q < 4; ++q)
+    vst1q_f32(out + q * 4, vfmaq_n_f32(vdupq_n_f32(offset), vcvtq_f32_u32(quarters[q]), scale));
+}
+
+void decode_columns(const KernelColumns& k, float* out) {
+  for (int64_t first = 0; first < k.cols; first += 4) {
+    float scales[4], offsets[4];
+    vst1q_f32(scales, load_scales(k.scales + first * 2, 2));
+    vst1q_f32(offsets, load_scales(k.offsets + first * 2, 2));
+    for (int c = 0; c < 4; c += 2) {
+      const unsigned char* at = k.codes + (first + c) * 2 * k.bits;
+      const uint8x16_t codes = vld1q_u8(at);
+      const uint8x16_t even = k.bits == 8 ? codes : vandq_u8(codes, vdupq_n_u8(15));
+      const uint8x16_t odd = k.bits == 8 ? vld1q_u8(at + 16) : vshrq_n_u8(codes, 4);
+      decode_column(even, scales[c], offsets[c], out + (first + c) * 16);
+      decode_column(odd, scales[c + 1], offsets[c + 1], out + (first + c + 1) * 16);
+    }
+  }
+}
+
 // ---- activations and element-wise operations ----
 
 void quantize_row(const float* x, int64_t n, int64_t group, int8_t* codes, float* scales, int32_t* sums) {
@@ -460,6 +485,7 @@ const KernelTable kTable = {.isa = "neondot",
                             .matmul = matmul,
                             .float_matmul = float_matmul,
                             .decode_panel = decode_panel,
+                            .decode_columns = decode_columns,
                             .quantize_row = quantize_row,
                             .rms_norm = rms_norm,
                             .layer_norm = layer_norm,

@@ -130,6 +130,15 @@ void decode_panel(const KernelWeight& w, int64_t panel_index, float* out) {
   }
 }
 
+void decode_columns(const KernelColumns& k, float* out) {
+  for (int64_t c = 0; c < k.cols; ++c)
+    for (int64_t r = 0; r < 16; ++r) {
+      const int code = k.bits == 8 ? k.codes[c * 16 + r] : (k.codes[c / 2 * 16 + r] >> (c % 2 * 4)) & 15;
+      out[c * 16 + r] =
+          __builtin_fmaf(load_float(k.scales, c, 2), static_cast<float>(code), load_float(k.offsets, c, 2));
+    }
+}
+
 void quantize_row(const float* x, int64_t n, int64_t group, int8_t* codes, float* scales, int32_t* sums) {
   for (int64_t g = 0; g < n; g += group) {
     uint32_t max_bits = 0;  // of |x|: the order of the bits is the order of the values, NaN above infinity
@@ -263,6 +272,7 @@ const KernelTable kTable = {.isa = "scalar",
                             .matmul = matmul,
                             .float_matmul = float_matmul,
                             .decode_panel = decode_panel,
+                            .decode_columns = decode_columns,
                             .quantize_row = quantize_row,
                             .rms_norm = rms_norm,
                             .layer_norm = layer_norm,

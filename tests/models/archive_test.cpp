@@ -43,6 +43,7 @@ class ToyCoded final : public CodedModel {
   const std::string& path() const override { return path_; }
   const ModelConfig& config() const override { return config_; }
   Tokenizer tokenizer() const override { return Tokenizer::from_folder(kTinyModel); }
+  KvScheme kv() const override { return {KvType::int8, KvType::int4}; }
   std::string provenance_json() const override { return R"({"tool":"edgeq"})"; }
   WeightForm form(std::string_view site) const override {
     const CodedWeight w = weight(site);
@@ -94,6 +95,7 @@ TEST(Archive, ReadsBackEverySchemeAndTypeOfFloatsAsItWasWritten) {
     EXPECT_EQ(bytes, int64_t(std::filesystem::file_size(path)));
     const auto read = open_any_coded(path);
     EXPECT_EQ(read->config(), model.config());
+    EXPECT_EQ(read->kv(), model.kv());
     EXPECT_EQ(read->provenance_json(), model.provenance_json());
     EXPECT_EQ(read->tokenizer().serialize(), model.tokenizer().serialize());
     for (const SiteShape& site : all_sites(model.config())) {

@@ -40,8 +40,10 @@ PackedToy make_packed_toy() {
 std::vector<std::byte> tokenizer_bytes() { return std::vector<std::byte>(101, std::byte{42}); }
 
 // Writes everything but the tensor named `without`.
-int64_t write_packed(const std::string& path, const PackedToy& packed, std::string_view without = "") {
+int64_t write_packed(const std::string& path, const PackedToy& packed, std::string_view without = "",
+                     const KvScheme& kv = {}) {
   PackedWriter writer(path);
+  writer.set_kv(kv);
   writer.add("embedding", from_f32(packed.toy.tensors.at("embedding"), DType::f16));
   for (const auto& [name, weight] : packed.quantized)
     if (name != without) writer.add(name, weight);
@@ -77,6 +79,17 @@ TEST(PackedModel, GivesBackWhatWasWritten) {
   for (const VectorShape& vector : all_vectors(packed.toy.config))
     EXPECT_TRUE(std::ranges::equal(model.vector(vector.name),
                                    std::span(packed.toy.tensors.at(vector.name).f32(), size_t(vector.size))));
+}
+
+TEST(PackedModel, SaysHowKeysAndValuesAreKept) {
+  const PackedToy packed = make_packed_toy();
+  const TempDir folder;
+  write_packed(folder.file("plain"), packed);
+  EXPECT_EQ(PackedModel::open(folder.file("plain")).kv(), KvScheme{});
+  EXPECT_FALSE(SafetensorsFile(MappedFile::open(folder.file("plain"))).metadata().contains("kv"));
+  const KvScheme kv{KvType::int8, KvType::int4};
+  write_packed(folder.file("kv"), packed, "", kv);
+  EXPECT_EQ(PackedModel::open(folder.file("kv")).kv(), kv);
 }
 
 TEST(PackedModel, SizesCountPanelsWithTheirPadding) {

@@ -19,6 +19,7 @@ using testing::ThrowsMessage;
 constexpr const char* kWhole = R"(title: Mixed
 model: ../model
 output: out/m.packed
+kv: k8v4
 for: gguf:q8_0
 calibration: {corpus: text.txt, windows: 8, tokens: 128, statistics: stats.h5}
 transforms: [smooth, {awq: {steps: 10}}]
@@ -40,6 +41,7 @@ TEST(Recipe, EveryKeyIsRead) {
   EXPECT_EQ(r.title, "Mixed");
   EXPECT_EQ(r.model, "model");
   EXPECT_EQ(r.output, "folder/out/m.packed");
+  EXPECT_EQ(kv_scheme_text(r.kv), "k8v4");
   EXPECT_EQ(r.target, "gguf:q8_0");
   EXPECT_EQ(r.calibration.corpus, "folder/text.txt");
   EXPECT_EQ(r.calibration.statistics, "folder/stats.h5");
@@ -49,10 +51,10 @@ TEST(Recipe, EveryKeyIsRead) {
   EXPECT_EQ(r.transforms[0].name, "smooth");
   EXPECT_EQ(r.transforms[1].name, "awq");
   EXPECT_EQ(r.transforms[1].options.values().at("steps"), "10");
-  EXPECT_EQ(r.transforms[1].line, 6);
+  EXPECT_EQ(r.transforms[1].line, 7);
   ASSERT_EQ(r.rules.size(), 2u);
   EXPECT_EQ(r.rules[0].keep, DType::bf16);
-  EXPECT_EQ(r.rules[0].line, 8);
+  EXPECT_EQ(r.rules[0].line, 9);
   EXPECT_EQ(r.rules[1].quantizer, "gptq");
   EXPECT_EQ(scheme_text(r.rules[1].scheme), "int4-g64-asym");
   EXPECT_EQ(r.rules[1].options.values().at("damp"), "0.05");
@@ -109,6 +111,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadRecipe{"transforms: [{smooth: {}, awq: {}}]\n", 1, "a transform has 2 names; expected one"},
         BadRecipe{"transforms: [{smooth: 0.5}]\n", 1, "smooth is not a map"},
         BadRecipe{"for: onnx\n", 1, "target \"onnx\" is unknown; expected one of packed, gguf, gguf:q4_0"},
+        BadRecipe{"title: x\nkv: k8v5\n", 2, "KV cache \"k8v5\"; expected f32, f16, or bits"},
         BadRecipe{"calibration:\n  windows: none\n", 2, "expected a whole number of at least 1"},
         BadRecipe{"calibration:\n  windows: 0\n", 2, "windows is \"0\""},
         BadRecipe{"calibration:\n  corpus: \"\"\n", 2, "corpus is empty"},

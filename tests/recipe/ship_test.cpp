@@ -140,6 +140,36 @@ TEST(Ship, NotesThatGptqModelWantsVersionTwoOfForeignZeroPoints) {
   EXPECT_TRUE(parse_target("gptq")->notes(*symmetric).empty());
 }
 
+TEST(Ship, HowKeysAndValuesAreKeptGoesAlongOrIsNoted) {
+  class KeepsCodes final : public CodedModel {
+   public:
+    explicit KeepsCodes(std::unique_ptr<CodedModel> model) : model_(std::move(model)) {}
+    const std::string& path() const override { return model_->path(); }
+    const ModelConfig& config() const override { return model_->config(); }
+    Tokenizer tokenizer() const override { return model_->tokenizer(); }
+    KvScheme kv() const override { return {KvType::int8, KvType::int8}; }
+    std::string provenance_json() const override { return model_->provenance_json(); }
+    WeightForm form(std::string_view site) const override { return model_->form(site); }
+    CodedWeight weight(std::string_view site) const override { return model_->weight(site); }
+    Tensor vector(std::string_view name) const override { return model_->vector(name); }
+
+   private:
+    std::unique_ptr<CodedModel> model_;
+  };
+  const TempDir folder;
+  const KeepsCodes model(open_any_coded(write_packed(folder, "q8_0", small_config())));
+  for (const std::string target : {"packed", "hdf5", "gguf", "gptq"}) {
+    const std::string path = folder.file(target);
+    const Shipped shipped = ship({.source = model, .target = *parse_target(target), .output = path});
+    const bool ours = target == "packed" || target == "hdf5";
+    EXPECT_EQ(open_any_coded(path)->kv(), ours ? model.kv() : KvScheme{}) << target;
+    EXPECT_EQ(std::ranges::any_of(shipped.notes,
+                                  [](const std::string& note) { return note.find("k8v8") != note.npos; }),
+              !ours)
+        << target;
+  }
+}
+
 TEST(Ship, CodesAreCarriedToWiderAndFinerGrids) {
   const std::pair<const char*, const char*> cases[] = {{"int3-g64-sym", "Q4_0"},
                                                        {"int4-g64-sym", "Q4_0"},

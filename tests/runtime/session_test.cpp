@@ -90,8 +90,10 @@ TEST_F(RuntimeSession, RefusesACacheLargerThanTheContext) {
 }
 
 TEST_F(RuntimeSession, CountsTheBytesOfAToken) {
-  // 2 layers, keys and values, 2 heads of 12 floats
-  EXPECT_EQ(model_->kv_bytes_per_token(), 2 * 2 * 2 * 12 * 4);
+  // 2 layers, 2 heads: keys of 12 floats, values of 12 padded to 16
+  EXPECT_EQ(model_->kv_bytes_per_token(), 2 * 2 * (12 + 16) * 4);
+  const auto codes = open_float_runtime(checkpoint_, {.threads = 1, .kv = parse_kv_scheme("k8v8")});
+  EXPECT_LT(codes->kv_bytes_per_token(), model_->kv_bytes_per_token() / 2);
 }
 
 TEST(Runtime, RefusesKernelsThatDoNotExist) {

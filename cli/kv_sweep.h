@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// What keeping keys and values in each of several ways adds to the divergence from the same model with f32
+// ones.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "runtime/runtime.h"
+
+namespace edgeq {
+
+// What "--kv sweep" means.
+inline const std::vector<std::string> kKvSweep = {"f16", "k8v8", "k8v4", "k4v4"};
+
+struct KvSweep {
+  std::string model, text;
+  std::vector<std::string> kv;
+  int64_t context = 512, windows = 0;
+  RuntimeOptions runtime;
+  bool json = false, quiet = false;
+};
+
+// Prints one table, or a JSON list of evaluations.
+void sweep_kv(const KvSweep& sweep);
+
+}  // namespace edgeq
