@@ -89,7 +89,7 @@ void evaluate(EvalArgs& args) {
                      .kv = args.kv.size() > 1 ? args.kv : kKvSweep,
                      .context = args.context,
                      .windows = args.windows,
-                     .runtime = args.runtime,
+                     .threads = args.runtime.threads,
                      .json = args.json,
                      .quiet = args.quiet});
   }

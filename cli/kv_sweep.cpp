@@ -11,6 +11,7 @@
 #include "eval/memory.h"
 #include "eval/perplexity.h"
 #include "models/corpus.h"
+#include "runtime/runtime.h"
 
 namespace edgeq {
 namespace {
@@ -35,16 +36,15 @@ void sweep_kv(const KvSweep& sweep) {
   std::vector<KvScheme> schemes;
   for (const std::string& kv : sweep.kv) schemes.push_back(parse_kv_scheme(kv));
   const auto open = [&](const KvScheme& kv) {
-    RuntimeOptions options = sweep.runtime;
-    options.kv = kv;
-    return open_runtime_model(sweep.model, options);
+    return open_runtime_model(sweep.model,
+                              {.threads = sweep.threads, .activations = Activations::f32, .kv = kv});
   };
   const OpenModel reference = open({});
   const Corpus corpus = read_corpus(sweep.text, reference.tokenizer);
   const Windows windows = cut_windows(corpus, sweep.context, sweep.windows);
   if (!sweep.json)
     fmt::print(
-        "{}, {}, {} windows of {} tokens, second half scored; against f32, {} a token\n"
+        "{}, {}, {} windows of {} tokens, second half scored, float activations; against f32, {} a token\n"
         "kv         a token    KL mean       +-   median      p99  top-1 % perplexity\n",
         sweep.model, corpus.name, windows.count(), sweep.context,
         bytes_text(reference.model->kv_bytes_per_token()));

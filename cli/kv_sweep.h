@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // What keeping keys and values in each of several ways adds to the divergence from the same model with f32
-// ones.
+// ones. Activations are floats: where they are int8, any change of the cache moves their roundings as well,
+// and even f16 seems to cost what those are worth (docs/quality.md).
 #pragma once
 
 #include <cstdint>
 #include <string>
 #include <vector>
-
-#include "runtime/runtime.h"
 
 namespace edgeq {
 
@@ -18,7 +17,7 @@ struct KvSweep {
   std::string model, text;
   std::vector<std::string> kv;
   int64_t context = 512, windows = 0;
-  RuntimeOptions runtime;
+  int threads = 0;
   bool json = false, quiet = false;
 };
 
