@@ -117,19 +117,23 @@ TEST(Grid, ZeroPointsStayAboveTheLeastThatIsAllowed) {
         for (float& v : values) v = shape == 0 ? std::abs(v) : shape == 1 ? -std::abs(v) : 0.0f;
         const GroupGrid any = choose_grid(scheme, values, {}, search);
         const GroupGrid above = choose_grid(scheme, values, {}, search, {}, 1);
-        if (shape != 1) EXPECT_EQ(any.zero, 0) << text;
+        if (shape != 1) {
+          EXPECT_EQ(any.zero, 0) << text;
+        }
         EXPECT_GE(above.zero, 1) << text;
         EXPECT_LE(above.zero, scheme.max_code()) << text;
         // One code fewer for the same range: half a step of it everywhere, and the store's rounding.
         const float high = *std::ranges::max_element(values), steps = float(scheme.max_code() - 1);
-        if (shape == 0 && search == GridSearch::none)
+        if (shape == 0 && search == GridSearch::none) {
           for (const float v : values)
             EXPECT_NEAR(code_value(scheme, above, round_to_code(scheme, above, v)), v,
                         high / steps * (0.5f + steps * 0x1p-11f))
                 << text;
-        if (shape == 2)
+        }
+        if (shape == 2) {
           for (const float v : values)
             EXPECT_EQ(code_value(scheme, above, round_to_code(scheme, above, v)), 0.0f) << text;
+        }
       }
   }
 }
