@@ -21,6 +21,7 @@ std::unique_ptr<Quantizer> make_gptq(const QuantScheme& scheme, const Options& o
 std::unique_ptr<Refiner> make_polish();
 std::unique_ptr<Refiner> make_refit();
 std::unique_ptr<Transform> make_smooth(const Options& options);
+std::unique_ptr<Transform> make_rotate(const Options& options);
 std::unique_ptr<Transform> make_awq(const Options& options);
 
 // Throws Error naming the first weight that is NaN or infinite.

@@ -19,6 +19,8 @@ constexpr TransformEntry kTransforms[] = {
      "alpha: 0.5 (0..1: how much of the unevenness of inputs moves to the weights)", make_smooth},
     {"awq", "scales up the weights of strong channels, as far as rounding them loses least (AWQ)",
      "steps: 20 (of the search)", make_awq},
+    {"rotate", "turns the values of every head by a Hadamard matrix, which spreads outliers (QuaRot)",
+     "seed: 1 (of the signs)", make_rotate},
 };
 
 constexpr QuantizerEntry kQuantizers[] = {

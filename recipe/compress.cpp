@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 
@@ -47,6 +48,19 @@ PartResult once(Journal& journal, const std::string& part, Make&& make) {
   return result;
 }
 
+// The current inputs as the recipe wants them seen; float weights read them as they are.
+template <class Walking>
+void round_inputs(const CompressInputs& in, std::span<const SitePlan* const> readers, Walking& walk) {
+  if (std::ranges::any_of(readers, [](const SitePlan* site) { return !site->keep; }))
+    walk.round_inputs(in.plan.recipe.calibration.inputs);
+}
+
+std::vector<const SitePlan*> readers_of(const Plan& plan, const Block& block, int stage) {
+  std::vector<const SitePlan*> readers;
+  for (int i : block.stages[size_t(stage)].sites) readers.push_back(&plan.site(block.sites[size_t(i)].name));
+  return readers;
+}
+
 // A tied table is also the head, a matrix product: its inputs are the float model's final hidden states.
 InputStats final_stats(const CompressInputs& in, const Ends& ends, unsigned needs, const Progress& progress) {
   const int blocks = int(in.plan.config.layers.size());
@@ -56,6 +70,8 @@ InputStats final_stats(const CompressInputs& in, const Ends& ends, unsigned need
     report_progress(progress, "walk to the head", b + 1, blocks);
   }
   walk.finish(ends);
+  const SitePlan* table = &in.plan.site("embedding");
+  round_inputs(in, std::span(&table, 1), walk);
   return walk.stats(needs);
 }
 
@@ -103,6 +119,7 @@ PartResult compress_block(const CompressInputs& in, const Block& original, Block
   if (streams != nullptr) streams->enter(original, block);
   for (int s = 0; s < int(block.stages.size()); ++s) {
     const Stage& stage = block.stages[size_t(s)];
+    if (streams != nullptr) round_inputs(in, readers_of(in.plan, block, s), *streams);
     const unsigned needs = stage_needs(in.plan, block, stage);
     const int64_t width = block.sites[size_t(stage.sites[0])].weight.cols();
     const InputStats stats = streams != nullptr ? streams->stats(needs, stage.adds_to_hidden)
@@ -117,8 +134,15 @@ PartResult compress_block(const CompressInputs& in, const Block& original, Block
   return result;
 }
 
-void restore_block(const PartResult& done, Block& block) {
+// Puts a block of the journal back into `block`, and takes the streams past it as when it was made.
+void pass_finished_block(const CompressInputs& in, const PartResult& done, const Block& original,
+                         Block& block, Streams& streams) {
   for (Site& site : block.sites) restore_site(done.site(site.name), site);
+  streams.enter(original, block);
+  for (int s = 0; s < int(block.stages.size()); ++s) {
+    round_inputs(in, readers_of(in.plan, block, s), streams);
+    streams.step(original, block, s);
+  }
 }
 
 }  // namespace
@@ -139,14 +163,15 @@ void compress(const CompressInputs& in, Journal& journal, const Progress& progre
     if (!journal.has(layer_part(b))) {
       journal.commit(compress_block(in, original, block, streams.get()));
     } else if (streams != nullptr) {
-      restore_block(journal.load(layer_part(b)), block);
-      streams->pass(original, block);
+      pass_finished_block(in, journal.load(layer_part(b)), original, block, *streams);
     }
     report_progress(progress, "quantize", b + 1, blocks);
   }
   if (ends.head.weight.empty() || journal.has("head")) return;
   if (streams != nullptr) streams->finish(ends);
   const SitePlan& head = in.plan.site("head");
+  const SitePlan* reader = &head;
+  if (streams != nullptr) round_inputs(in, std::span(&reader, 1), *streams);
   const InputStats stats = streams != nullptr ? streams->stats(head.needs(), /*adds_to_hidden=*/false)
                                               : stats_without_walk(in, "head", head.cols, head.needs());
   PartResult result{.part = "head"};

@@ -89,6 +89,11 @@ CalibrationSpec parse_calibration(const Reader& reader, const YAML::Node& node) 
              {{"corpus", [&](const YAML::Node& n) { spec.corpus = reader.path(n, "corpus"); }},
               {"windows", [&](const YAML::Node& n) { spec.windows = reader.count(n, "windows", 1); }},
               {"tokens", [&](const YAML::Node& n) { spec.tokens = reader.count(n, "tokens", 2); }},
+              {"inputs",
+               [&](const YAML::Node& n) {
+                 const std::string text = reader.scalar(n, "inputs");
+                 spec.inputs = reader.at(n, [&] { return parse_inputs(text); });
+               }},
               {"statistics", [&](const YAML::Node& n) { spec.statistics = reader.path(n, "statistics"); }}});
   return spec;
 }

@@ -25,6 +25,8 @@ std::string journal_key(const Plan& plan, const QuantizeInputs& in) {
                        in.calibration->windows.count(), in.calibration->windows.length);
   key += plan.recipe.calibration.statistics.empty() ? "statistics of the compressed model\n"
                                                     : "statistics of the float model\n";
+  if (plan.recipe.calibration.inputs != Inputs::floats)
+    key += fmt::format("inputs {}\n", inputs_text(plan.recipe.calibration.inputs));
   for (const TransformSpec& transform : plan.recipe.transforms) {
     key += "transform " + transform.name;
     for (const auto& [name, value] : transform.options.values()) key += fmt::format(" {}={}", name, value);

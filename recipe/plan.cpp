@@ -67,8 +67,7 @@ SitePlan plan_site(const Recipe& recipe, const Target& target, const SiteShape& 
     }
     site.scheme = *placed.form.scheme;
     site.method = found->quantizer;
-    site.quantizer =
-        make_quantizer(found->quantizer, site.scheme, target_options(found->options, placed));
+    site.quantizer = make_quantizer(found->quantizer, site.scheme, target_options(found->options, placed));
     for (const std::string& name : found->refine) site.refiners.push_back(make_refiner(name));
     // The table has no predecessors, and cached statistics are of the float model alone.
     if (found->correct && shape.name != "embedding" && recipe.calibration.statistics.empty())
@@ -193,6 +192,10 @@ Plan make_plan(const Recipe& recipe, const Checkpoint& checkpoint) {
   }
   plan.transforms = plan_transforms(recipe, plan.config);
   const CalibrationSpec& c = recipe.calibration;
+  if (c.inputs != Inputs::floats && !c.statistics.empty())
+    throw Error(fmt::format("recipe {}: inputs {} cannot be had of cached statistics, which are of floats",
+                            recipe.name, inputs_text(c.inputs)))
+        .set_hint("leave out calibration statistics");
   if (plan.needs_statistics() && c.corpus.empty() && c.statistics.empty())
     throw Error(
         fmt::format("recipe {}: {} needs calibration text and none is given", recipe.name, first_needy(plan)))

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "calibration/round_inputs.h"
 #include "core/dtype.h"
 #include "core/options.h"
 #include "core/quant_scheme.h"
@@ -37,6 +38,7 @@ struct TransformSpec {
 struct CalibrationSpec {
   std::string corpus;  // path of a text, "" = none given
   int64_t windows = 64, tokens = 512;
+  Inputs inputs = Inputs::floats;
   std::string statistics;  // path of an HDF5 cache written by `edgeq calibrate`; "" = walk the model
 };
 

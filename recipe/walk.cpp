@@ -33,6 +33,11 @@ void Walk::finish(const Ends& ends) {
   parallel_for(int64_t(states_.size()), [&](int64_t i) { model_.finish(ends, states_[size_t(i)]); });
 }
 
+void Walk::round_inputs(Inputs inputs) {
+  parallel_for(int64_t(states_.size()),
+               [&](int64_t i) { edgeq::round_inputs(states_[size_t(i)].input.matrix(), inputs); });
+}
+
 InputStats Walk::stats(unsigned needs) const { return stage_stats(states_, needs); }
 
 Streams::Streams(const BlockwiseModel& model, const Windows& windows, const Ends& ends, Count count)
@@ -48,11 +53,6 @@ void Streams::enter(const Block& original, const Block& block) {
 void Streams::step(const Block& original, const Block& block, int stage) {
   now_.step(block, stage);
   if (reference_) reference_->step(original, stage);
-}
-
-void Streams::pass(const Block& original, const Block& block) {
-  now_.pass(block);
-  if (reference_) reference_->pass(original);
 }
 
 void Streams::finish(const Ends& ends) {

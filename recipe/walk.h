@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "calibration/round_inputs.h"
 #include "calibration/stats.h"
 #include "models/blockwise_model.h"
 #include "models/corpus.h"
@@ -23,6 +24,7 @@ class Walk {
   void step(const Block& block, int stage);
   void pass(const Block& block);  // enter and all steps
   void finish(const Ends& ends);
+  void round_inputs(Inputs inputs);  // of the current stage
   // Of the inputs that the current stage reads, over all windows in order.
   InputStats stats(unsigned needs) const;
   std::span<const State> states() const { return states_; }
@@ -42,8 +44,9 @@ class Streams {
   // original: the float block; block: what has become of it so far.
   void enter(const Block& original, const Block& block);
   void step(const Block& original, const Block& block, int stage);
-  void pass(const Block& original, const Block& block);
   void finish(const Ends& ends);  // both models have the same final norm
+  // Of the current stage of the compressed model: what it reads when it runs.
+  void round_inputs(Inputs inputs) { now_.round_inputs(inputs); }
   // Of the inputs that the stages of the block to come will read in the compressed model, were it not
   // compressed itself. The streams stay where they are, before the block.
   std::vector<InputStats> look_ahead(const Block& block, unsigned needs) const;

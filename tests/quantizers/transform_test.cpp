@@ -191,6 +191,34 @@ TEST(Transform, AWeightThatIsNotFiniteIsNamed) {
   }
 }
 
+// v and o of one head, multiplied: what attention makes of a value.
+TEST(Rotate, KeepsEveryHeadAndSpreadsItsOutliers) {
+  Sample s;
+  const auto v_before = s.block.sites[2].weight.matrix();
+  for (int64_t c = 0; c < v_before.cols; ++c) v_before(16 + 3, c) *= 50;
+  Block block = s.block;
+  make_transform("rotate", Options())->apply(block, s.facts());
+  const auto through = [](const Block& b, int64_t row, int64_t column, int64_t head) {
+    double sum = 0;
+    for (int64_t d = 0; d < 16; ++d)
+      sum += double(b.sites[3].weight.matrix()(row, head * 16 + d)) *
+             double(b.sites[2].weight.matrix()(head / 2 * 16 + d, column));
+    return sum;
+  };
+  for (int64_t head = 0; head < 4; ++head)
+    for (int64_t i = 0; i < 64; i += 7)
+      EXPECT_NEAR(through(block, i, 63 - i, head), through(s.block, i, 63 - i, head),
+                  1e-5 * (1 + std::abs(through(s.block, i, 63 - i, head))));
+  const auto largest = [](const Block& b) {
+    double largest = 0;
+    for (int64_t r = 16; r < 32; ++r)
+      for (int64_t c = 0; c < 64; ++c)
+        largest = std::max(largest, std::abs(double(b.sites[2].weight.matrix()(r, c))));
+    return largest;
+  };
+  EXPECT_LT(largest(block), 0.3 * largest(s.block));  // a quarter: 1 / sqrt(16)
+}
+
 TEST(Transform, WhatItLeavesIsSaid) {
   const auto smooth = make_transform("smooth", Options());
   EXPECT_THAT(smooth->leaves(config_of()), IsEmpty());
@@ -205,7 +233,7 @@ TEST(Transform, WhatItLeavesIsSaid) {
 
 TEST(Transform, NamesAndOptionsAreChecked) {
   EXPECT_THAT(error_of([] { make_transform("smoothquant", Options()); }),
-              HasSubstr("unknown transform \"smoothquant\"; expected one of smooth, awq"));
+              HasSubstr("unknown transform \"smoothquant\"; expected one of smooth, awq, rotate"));
   EXPECT_THAT(error_of([] {
                 make_transform("smooth", Options(Values{{"alpha", "1.5"}}));
               }),

@@ -215,6 +215,27 @@ TEST(Compress, TransformedBlocksAreTheSameForAnyThreadsAndWhenResumed) {
   EXPECT_FALSE(std::equal(gain.f32(), gain.f32() + gain.size(), shipped.tensor.f32()));
 }
 
+// Inputs rounded to 8 bits are what codes are chosen for.
+TEST(Compress, CalibratesOnInputsAsTheyWillBeRounded) {
+  const TempDir dir;
+  Loop loop(false, "  - {match: \"*.down_proj\", keep: f32}\n" + kCorrected);
+  Journal plain(dir.file("plain"), "key"), rounded(dir.file("rounded"), "key"),
+      resumed(dir.file("resumed"), "key");
+  const auto before = loop.run(plain);
+  Recipe recipe = loop.plan.recipe;
+  recipe.calibration.inputs = Inputs::int8_token;
+  loop.plan = make_plan(recipe, loop.checkpoint);
+  const auto after = loop.run(rounded);
+  EXPECT_NE(after[2].site("layers.1.attn.q_proj").quantized,
+            before[2].site("layers.1.attn.q_proj").quantized);
+  const Progress stop_after_first_block = [](std::string_view step, int64_t done, int64_t) {
+    if (step == "quantize" && done == 1) request_interrupt();
+  };
+  EXPECT_THROW(loop.run(resumed, stop_after_first_block), Interrupted);
+  clear_interrupt();
+  expect_equal(loop.run(resumed), after);
+}
+
 TEST(Compress, WithoutNeedsTheModelIsNotWalked) {
   const TempDir dir;
   Journal journal(dir.file("j"), "key");

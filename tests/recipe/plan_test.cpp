@@ -83,6 +83,9 @@ TEST(Plan, TransformsCallForTextAndAreRefusedByLine) {
   EXPECT_THAT(
       [&] { plan_of(rules, true, "calibration: {corpus: a.txt, statistics: s.h5}\ntransforms: [awq]\n"); },
       ThrowsMessage<Error>("recipe r:2: awq changes the inputs that cached statistics are of"));
+  EXPECT_THAT([&] { plan_of(rules, true, "calibration: {statistics: s.h5, inputs: int8_token}\n"); },
+              ThrowsMessage<Error>(
+                  "recipe r: inputs int8_token cannot be had of cached statistics, which are of floats"));
 }
 
 TEST(Plan, RefusalsNameTheLineAndTheSite) {
