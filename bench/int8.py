@@ -36,6 +36,7 @@ EIGHT = [  # (name, head of the recipe, rule of the blocks, activations when it 
     ("W8A8 per token: round to nearest, smooth", SMOOTH, RTN, TOKEN),
     ("W8A8 per token: GPTQ, corrected, smooth", SMOOTH, CORRECTED, TOKEN),
     ("W8A8 per token: the same, calibrated on rounded activations", SMOOTH, CORRECTED, TOKEN, TOKEN),
+    ("W8A8 per token: w8a8", "transforms: [rotate, {smooth: {alpha: 0.6}}]\n", CORRECTED, TOKEN, TOKEN),
 ]
 RTN4, GPTQ4 = "quantizer: rtn, scheme: int4-g64-asym", "quantizer: gptq, scheme: int4-g64-asym, correct: {strength: 0.5}"
 SEARCHED, AWQ = RTN4 + ", options: {search: weighted}", "transforms: [awq]\n"
