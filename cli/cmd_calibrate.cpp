@@ -26,7 +26,7 @@ void calibrate(CalibrateArgs& args) {
   if (!args.overwrite) refuse_existing(args.output);
   if (args.threads != 0) set_thread_count(args.threads);
   const std::shared_ptr<const Checkpoint> checkpoint = open_checkpoint(args.model);
-  args.spec.corpus = args.text;
+  args.spec.corpus = {args.text};
   const Calibration calibration = read_calibration(args.spec, checkpoint->tokenizer());
   const auto model = open_blockwise(checkpoint);
   ProgressBar bar(args.quiet);
@@ -36,7 +36,7 @@ void calibrate(CalibrateArgs& args) {
   write_stats(args.output, stats_key(*checkpoint, calibration), stats);
   const int64_t tokens = stats.begin()->second.tokens;
   fmt::print("{}: {} inputs, each from {} tokens of {} ({} windows of {})\n", args.output, stats.size(),
-             tokens, calibration.corpus.name, calibration.windows.count(), calibration.windows.length);
+             tokens, calibration.name(), calibration.windows.count(), calibration.windows.length);
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include "cli/engines.h"
 #include "cli/progress_bar.h"
 #include "cli/proof.h"
+#include "cli/self_text.h"
 #include "cli/ship_check.h"
 #include "core/error.h"
 #include "core/parallel.h"
@@ -25,7 +26,8 @@ namespace {
 namespace fs = std::filesystem;
 
 struct QuantizeArgs {
-  std::string recipe, model, calibration, statistics, output, target, prove;
+  std::string recipe, model, statistics, output, target, prove;
+  std::vector<std::string> calibration;
   int64_t windows = 0;
   int threads = 0;
   bool dry_run = false, overwrite = false, json = false, quiet = false, no_proof = false;
@@ -111,11 +113,20 @@ void quantize(const QuantizeArgs& args) {
   const bool walks =
       std::any_of(jobs.begin(), jobs.end(), [](const Job& j) { return j.plan.needs_statistics(); });
   std::optional<Calibration> calibration;
-  if (walks) calibration = read_calibration(recipe.calibration, checkpoint->tokenizer());
+  ProgressBar bar(args.quiet || args.json);
+  if (walks) {
+    calibration =
+        read_calibration(recipe.calibration, checkpoint->tokenizer(), [&](int64_t count, int64_t length) {
+          return self_windows(*checkpoint, count, length, jobs.back().output + ".work", args.threads,
+                              bar.callback());
+        });
+    if (!args.json)
+      fmt::print("calibration: {} windows of {} tokens of {}\n", calibration->windows.count(),
+                 calibration->windows.length, calibration->name());
+  }
   const bool float_engine = walks && recipe.calibration.statistics.empty();
   const auto model = float_engine ? open_blockwise(checkpoint) : open_checkpoint_blocks(checkpoint);
 
-  ProgressBar bar(args.quiet || args.json);
   const auto existing = args.overwrite ? OutputFile::Existing::replace : OutputFile::Existing::refuse;
   const auto not_run = run_check_obstacle(checkpoint->config());
   std::vector<ProofFile> files;
@@ -159,7 +170,12 @@ void add_quantize_command(CLI::App& app) {
   command->add_option("recipe", args->recipe, "a YAML file, or a built-in recipe (edgeq list recipes)")
       ->required();
   command->add_option("--model", args->model, "Hugging Face folder or .gguf");
-  command->add_option("--calibration", args->calibration, "calibration text (.txt or .jsonl)");
+  command
+      ->add_option(
+          "--calibration", args->calibration,
+          "calibration text: .txt or .jsonl, `default` (comes with edgeq, taken when\n"
+          "nothing is said) or `self` (the model writes it); given again, the texts share the windows")
+      ->allow_extra_args(false);
   command->add_option("--windows", args->windows, "calibration windows, 0: as the recipe says")
       ->check(CLI::Range(int64_t(0), int64_t(1) << 30));
   command->add_option("--statistics", args->statistics,

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/open_model.h"
 
+#include <fmt/format.h>
+
+#include "core/error.h"
+
 namespace edgeq {
 
 OpenModel open_runtime_model(const std::string& path, const RuntimeOptions& options) {
@@ -12,7 +16,8 @@ OpenModel open_runtime_model(const std::string& path, const RuntimeOptions& opti
             .tokenizer = Tokenizer::deserialize(packed->tokenizer()),
             .file_bytes = packed->file_bytes(),
             .bits_per_weight = packed->bits_per_weight(),
-            .kv = options.kv.value_or(packed->kv())};
+            .kv = options.kv.value_or(packed->kv()),
+            .calibration_hashes = calibration_hashes(packed->provenance_json())};
   }
   const auto checkpoint = open_checkpoint(path);
   OpenModel open = describe(path, *checkpoint, open_float_runtime(*checkpoint, options));
@@ -28,6 +33,15 @@ OpenModel describe(const std::string& path, const Checkpoint& checkpoint,
           .file_bytes = checkpoint.file_bytes(),
           .bits_per_weight = stored_bits_per_weight(checkpoint),
           .kv = {}};
+}
+
+void check_same_tokens(const OpenModel& other, const OpenModel& open, const std::string& text,
+                       const Corpus& corpus) {
+  if (other.tokenizer.hash() == open.tokenizer.hash() ||
+      read_corpus(text, other.tokenizer).tokens == corpus.tokens)
+    return;
+  throw Error(
+      fmt::format("{} and {} turn {} into different tokens; expected the same", open.path, other.path, text));
 }
 
 ModelFacts facts_of(const OpenModel& open) {

@@ -5,8 +5,10 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "eval/json.h"
+#include "models/corpus.h"
 #include "models/import.h"
 #include "models/language_model.h"
 #include "models/packed_model.h"
@@ -20,8 +22,9 @@ struct OpenModel {
   std::unique_ptr<LanguageModel> model;
   Tokenizer tokenizer;
   int64_t file_bytes = 0;
-  double bits_per_weight = 0;  // as stored
-  KvScheme kv;                 // how it keeps keys and values
+  double bits_per_weight = 0;                        // as stored
+  KvScheme kv;                                       // how it keeps keys and values
+  std::vector<std::string> calibration_hashes = {};  // of the texts that a packed file was calibrated on
 };
 
 // A packed file, or a checkpoint run in float. Throws Error when the path is neither.
@@ -30,6 +33,11 @@ OpenModel open_runtime_model(const std::string& path, const RuntimeOptions& opti
 // A checkpoint that some engine has opened, with what its file says of it.
 OpenModel describe(const std::string& path, const Checkpoint& checkpoint,
                    std::unique_ptr<LanguageModel> model);
+
+// Throws Error when the two turn a text into different tokens: `corpus` is it in those of `open`. Tokenizers
+// may differ in what the text does not contain, or in a step that their merges make idle.
+void check_same_tokens(const OpenModel& other, const OpenModel& open, const std::string& text,
+                       const Corpus& corpus);
 
 // What reports say of it before anything is measured.
 ModelFacts facts_of(const OpenModel& open);

@@ -4,6 +4,7 @@
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <ctime>
 #include <filesystem>
 
@@ -50,32 +51,45 @@ std::string_view kind_of(const std::string& target, const std::string& output) {
   return target == "packed" ? "packed file" : "file";
 }
 
-Report blank_report(const ProofJob& job, const Corpus& corpus, const OpenModel& reference) {
-  Report report;
+// What the recipe and its calibration say.
+void describe_job(const ProofJob& job, const Windows& windows, Report& report) {
   report.title = job.recipe.title;
   report.model = std::filesystem::path(job.recipe.model).lexically_normal().filename().string();
   report.recipe = job.recipe.name;
   report.target = job.recipe.target;
+  report.model_hash = job.checkpoint->hash();
+  report.prompt = job.recipe.prove.prompt;
+  if (job.calibration == nullptr) return;
+  report.calibration = job.calibration->name();
+  report.calibration_hash = job.calibration->hash();
+  report.calibration_windows = job.calibration->windows.count();
+  report.calibration_tokens = job.calibration->windows.length;
+  report.calibrated_share = shared_share(windows, job.calibration->windows);
+}
+
+// The first of the calibration windows: enough to see whether the codes fit them better than other text.
+Windows some_calibration_windows(const Calibration* calibration, int64_t proof_windows) {
+  constexpr int64_t kMost = 8, kShortest = 4;
+  if (calibration == nullptr || calibration->windows.length < kShortest) return {};
+  Windows some = calibration->windows;
+  some.tokens.resize(size_t(std::min({kMost, proof_windows, some.count()}) * some.length));
+  return some;
+}
+
+}  // namespace
+
+Report blank_report(const Corpus& corpus, const OpenModel& reference, int64_t context) {
+  Report report;
   report.version = version();
   report.machine = machine_name();
   report.isa = active_isa();
   report.corpus = corpus.name;
   report.corpus_hash = corpus.hash;
-  if (job.calibration != nullptr) {
-    report.calibration = job.calibration->corpus.name;
-    report.calibration_hash = job.calibration->corpus.hash;
-    report.calibration_windows = job.calibration->windows.count();
-    report.calibration_tokens = job.calibration->windows.length;
-  }
   report.tokenizer_hash = reference.tokenizer.hash();
-  report.model_hash = job.checkpoint->hash();
-  report.context = job.recipe.prove.context;
+  report.context = context;
   report.date = fmt::format("{:%Y-%m-%d}", fmt::gmtime(std::time(nullptr)));
-  report.prompt = job.recipe.prove.prompt;
   return report;
 }
-
-}  // namespace
 
 void prove_files(const ProofJob& job, ProgressBar& bar) {
   const ProofSpec& spec = job.recipe.prove;
@@ -91,7 +105,13 @@ void prove_files(const ProofJob& job, ProgressBar& bar) {
           file,
           {.prompt_tokens = spec.prompt_tokens, .tokens = spec.tokens, .repeats = 3, .threads = job.threads});
     };
-  Report report = blank_report(job, corpus, reference);
+  const Windows calibration = some_calibration_windows(job.calibration, windows.count());
+  std::vector<Task> tasks;
+  for (const std::string& task : spec.tasks)
+    tasks.push_back(
+        read_task(task, reference.tokenizer, reference.model->config().context, {.limit = spec.task_items}));
+  Report report = blank_report(corpus, reference, spec.context);
+  describe_job(job, windows, report);
   for (const ProofFile& file : job.files) {
     const OpenModel written = open_written(file.path, {.threads = job.threads});
     const ProofSubject subject{.name = file.title,
@@ -100,13 +120,17 @@ void prove_files(const ProofJob& job, ProgressBar& bar) {
                                .facts = facts_of(written),
                                .seconds = file.seconds,
                                .sites = file.sites};
-    report.rows.push_back(prove(subject, *reference.model, windows, measure, bar.callback()));
+    report.rows.push_back(prove(subject, *reference.model,
+                                {.windows = windows, .tasks = tasks, .calibration = calibration}, measure,
+                                bar.callback()));
     if (&file == &job.files.back() && !spec.prompt.empty())
       report.continuation = continuation(written, spec.prompt, 48);
   }
   report.threads = report.rows.back().latency ? report.rows.back().latency->threads : 0;
-  report.rows.insert(report.rows.begin(), reference_row("float", job.recipe.model, facts_of(reference),
-                                                        report.rows.front().quality, measure));
+  const ProofSubject floats{
+      .name = "float", .file = job.recipe.model, .model = *reference.model, .facts = facts_of(reference)};
+  report.rows.insert(report.rows.begin(),
+                     reference_row(floats, report.rows.front().quality, tasks, measure, bar.callback()));
   bar.finish_line();
   const std::string stem = job.files.back().path + ".report";
   write_text(stem + ".json", report_json(report));
@@ -117,6 +141,7 @@ void prove_files(const ProofJob& job, ProgressBar& bar) {
     return;
   }
   fmt::print("\n{}\n", report_table(report));
+  if (const std::string warning = report_warning(report); !warning.empty()) fmt::print("{}\n\n", warning);
   if (!report.continuation.empty())
     fmt::print("{} says: {}{}\n\n", report.title, report.prompt, report.continuation);
   const std::string& output = job.files.back().path;

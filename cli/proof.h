@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/open_model.h"
 #include "cli/progress_bar.h"
 #include "eval/report.h"
 #include "models/import.h"
@@ -29,6 +30,9 @@ struct ProofJob {
   bool json = false;
   int threads = 0;
 };
+
+// A report of this build on this machine, on a text, before anything is measured.
+Report blank_report(const Corpus& corpus, const OpenModel& reference, int64_t context);
 
 // Prints the table (or the JSON) to stdout and writes <output>.report.{json,md,html}.
 void prove_files(const ProofJob& job, ProgressBar& bar);

@@ -94,6 +94,8 @@ ordered_json row_json(const ReportRow& row) {
     add_speeds(j, *row.latency);
     j["peak_rss_bytes"] = row.peak_rss_bytes;
   }
+  if (row.calibration_kl) j["calibration_kl_mean"] = *row.calibration_kl;
+  for (const TaskScore& task : row.tasks) j["tasks"].push_back(task_json(task, nullptr));
   if (row.seconds > 0) j["seconds"] = row.seconds;
   for (const SiteReport& s : row.sites)
     j["sites"].push_back({{"name", s.name},
@@ -105,7 +107,8 @@ ordered_json row_json(const ReportRow& row) {
                           {"tokens", s.tokens},
                           {"damping", s.damping},
                           {"damping_raises", s.damping_raises},
-                          {"dead_columns", s.dead_columns}});
+                          {"dead_columns", s.dead_columns},
+                          {"last_quarter_change", s.last_quarter_change}});
   return j;
 }
 
@@ -122,6 +125,7 @@ std::string latency_json(const Latency& l, const ModelFacts& facts) {
 std::string evaluation_json(const Evaluation& e, const ModelFacts& facts) {
   ordered_json j = facts_json(facts);
   if (e.text) add_quality(j, *e.text);
+  if (e.text) j["calibrated_on_text"] = e.calibrated_on_text;
   if (e.tasks.empty()) return j.dump(2);
   for (size_t i = 0; i < e.tasks.size(); ++i)
     j["tasks"].push_back(task_json(e.tasks[i], e.reference_tasks.empty() ? nullptr : &e.reference_tasks[i]));
@@ -161,6 +165,18 @@ MeasuredLatency parse_latency_json(std::string_view text) {
   }
 }
 
+std::vector<std::string> calibration_hashes(std::string_view provenance) {
+  std::vector<std::string> hashes;
+  const auto j = nlohmann::json::parse(provenance, nullptr, /*allow_exceptions=*/false);
+  const auto texts = j.is_object() && j.contains("calibration") && j["calibration"].is_object()
+                         ? j["calibration"].value("texts", nlohmann::json::array())
+                         : nlohmann::json::array();
+  for (const auto& text : texts)
+    if (text.is_object() && text.contains("corpus_hash") && text["corpus_hash"].is_string())
+      hashes.push_back(text["corpus_hash"]);
+  return hashes;
+}
+
 std::string report_json(const Report& r) {
   ordered_json j{{"title", r.title},
                  {"date", r.date},
@@ -172,8 +188,10 @@ std::string report_json(const Report& r) {
                  {"model_hash", r.model_hash},
                  {"recipe", r.recipe},
                  {"target", r.target},
+                 {"reference", r.reference},
                  {"corpus", r.corpus},
                  {"corpus_hash", r.corpus_hash},
+                 {"calibrated_share", r.calibrated_share},
                  {"calibration", r.calibration},
                  {"calibration_hash", r.calibration_hash},
                  {"calibration_windows", r.calibration_windows},

@@ -30,6 +30,7 @@ struct ModelFacts {
 // What `edgeq eval` measured of one model.
 struct Evaluation {
   std::optional<TextQuality> text;
+  bool calibrated_on_text = false;                // the model was, as its file says
   std::vector<TaskScore> tasks, reference_tasks;  // the latter empty without a reference
 };
 
@@ -46,5 +47,8 @@ struct MeasuredLatency {
   ModelFacts facts;
 };
 MeasuredLatency parse_latency_json(std::string_view text);
+
+// Hashes of the texts that a packed file's provenance says it was calibrated on.
+std::vector<std::string> calibration_hashes(std::string_view provenance);
 
 }  // namespace edgeq

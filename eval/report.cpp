@@ -16,6 +16,52 @@ std::vector<std::string> header_cells() {
           "file",  "bits/weight", "prefill t/s", "decode t/s", "peak memory"};
 }
 
+// Columns that only some reports have.
+void add_optional_cells(const Report& report, std::vector<std::vector<std::string>>& cells) {
+  const auto add = [&](const std::string& header, const auto& cell) {
+    cells[0].push_back(header);
+    for (size_t r = 0; r < report.rows.size(); ++r) cells[r + 1].push_back(cell(report.rows[r]));
+  };
+  const bool with_calibration =
+      std::ranges::any_of(report.rows, [](const ReportRow& row) { return row.calibration_kl.has_value(); });
+  if (with_calibration)
+    add("KL calibration", [](const ReportRow& row) {
+      return row.calibration_kl ? fmt::format("{:.5f}", *row.calibration_kl) : "-";
+    });
+  for (size_t t = 0; t < report.rows[0].tasks.size(); ++t)
+    add(report.rows[0].tasks[t].name + " %", [&](const ReportRow& row) {
+      const TaskScore& score = row.tasks[t];
+      return fmt::format("{:.1f} +- {:.1f}", 100 * score.accuracy_norm, 100 * score.standard_error_norm);
+    });
+}
+
+std::string task_line(const Report& report) {
+  std::string text;
+  for (const TaskScore& task : report.rows[0].tasks)
+    text += fmt::format("{}{} ({} items, {})", text.empty() ? "" : ", ", task.name, task.right.size(),
+                        task.hash.substr(0, 12));
+  return fmt::format(
+      "Tasks: {}; the choice with the highest log-probability per character, with standard errors.", text);
+}
+
+// How settled the statistics are: "" when nothing says.
+std::string settling_line(const ReportRow& row) {
+  std::vector<double> changes;
+  const SiteReport* worst = nullptr;
+  for (const SiteReport& site : row.sites) {
+    if (site.last_quarter_change == 0) continue;
+    changes.push_back(site.last_quarter_change);
+    if (worst == nullptr || site.last_quarter_change > worst->last_quarter_change) worst = &site;
+  }
+  if (worst == nullptr) return {};
+  const auto middle = changes.begin() + std::ssize(changes) / 2;
+  std::nth_element(changes.begin(), middle, changes.end());
+  return fmt::format(
+      "Convergence: with the last quarter of the calibration windows the mean squares of the sites' inputs "
+      "still moved by {:.1f} % (median), {:.1f} % at {}.",
+      100 * *middle, 100 * worst->last_quarter_change, worst->name);
+}
+
 std::vector<std::string> row_cells(const ReportRow& row) {
   const auto& d = row.quality.divergence;
   const auto& l = row.latency;
@@ -36,6 +82,7 @@ std::vector<std::string> row_cells(const ReportRow& row) {
 std::vector<std::vector<std::string>> report_cells(const Report& report) {
   std::vector<std::vector<std::string>> cells{header_cells()};
   for (const ReportRow& row : report.rows) cells.push_back(row_cells(row));
+  if (!report.rows.empty()) add_optional_cells(report, cells);
   return cells;
 }
 
@@ -49,20 +96,34 @@ std::vector<std::string> protocol_lines(const Report& r) {
                   "empty cache; the {} predictions of the windows' second halves are scored.",
                   q.windows, q.window_tokens, r.corpus, r.corpus_hash.substr(0, 12), q.predictions));
   lines.push_back(
-      "KL is KL(float || model) per prediction in nats, computed beside the float model; top-1 is how often "
-      "both give the same likeliest token.");
+      fmt::format("KL is KL({0} || model) per prediction in nats, computed beside {0}; top-1 is how often "
+                  "both give the same likeliest token.",
+                  r.reference));
+  if (const std::string warning = report_warning(r); !warning.empty()) lines.push_back(warning);
+  if (!r.rows[0].tasks.empty()) lines.push_back(task_line(r));
   if (!r.calibration.empty())
     lines.push_back(fmt::format("Calibration: {} windows of {} tokens of {} ({}).", r.calibration_windows,
                                 r.calibration_tokens, r.calibration, r.calibration_hash.substr(0, 12)));
+  if (r.rows.back().calibration_kl)
+    lines.emplace_back("KL calibration: the same figure on the first of the calibration windows.");
+  if (const std::string line = settling_line(r.rows.back()); !line.empty()) lines.push_back(line);
   if (const auto& l = r.rows.back().latency)
     lines.push_back(
         fmt::format("Speed and memory: a process of its own on {}, {} threads, kernels {}; prompt of {} "
                     "tokens, {} tokens generated, "
                     "medians of 3.",
                     r.machine, r.threads, r.isa, l->prompt_tokens, l->tokens));
-  lines.push_back(fmt::format("Tokenizer {}, model {}, edgeq {}.", r.tokenizer_hash.substr(0, 12),
-                              r.model_hash.substr(0, 12), r.version));
+  std::string identity = fmt::format("Tokenizer {}, ", r.tokenizer_hash.substr(0, 12));
+  if (!r.model_hash.empty()) identity += fmt::format("model {}, ", r.model_hash.substr(0, 12));
+  lines.push_back(fmt::format("{}edgeq {}.", identity, r.version));
   return lines;
+}
+
+std::string report_warning(const Report& report) {
+  if (report.calibrated_share == 0) return {};
+  return fmt::format(
+      "Warning: {:.1f} % of the scored text was also calibrated on (runs of {} tokens): the figures flatter.",
+      100 * report.calibrated_share, kSharedRun);
 }
 
 std::string report_table(const Report& report) {

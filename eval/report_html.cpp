@@ -71,8 +71,10 @@ std::string report_html(const Report& r) {
   std::string html = fmt::format(
       "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "
       "content=\"width=device-width\">\n<title>{0}: {1}</title>\n<style>{2}</style></head><body>\n"
-      "<h1>{0}: {1}</h1>\n<p class=\"faint\">recipe {3}, for {4}, {5}</p>\n",
-      escape_html(r.title), escape_html(r.model), kStyle, escape_html(r.recipe), escape_html(r.target),
+      "<h1>{0}: {1}</h1>\n<p class=\"faint\">{3}{4}</p>\n",
+      escape_html(r.title), escape_html(r.model), kStyle,
+      r.recipe.empty() ? ""
+                       : fmt::format("recipe {}, for {}, ", escape_html(r.recipe), escape_html(r.target)),
       r.date);
   html += table_html(r);
   if (!r.continuation.empty())
@@ -80,10 +82,10 @@ std::string report_html(const Report& r) {
                     fmt::format("<blockquote>{}<b>{}</b></blockquote>\n", escape_html(r.prompt),
                                 escape_html(r.continuation)));
   html += section("Size against quality",
-                  "Mean KL divergence from the float model; lower and further left is better.",
+                  "Mean KL divergence from the reference; lower and further left is better.",
                   size_quality_chart(r));
   html += section("Where the divergence lies",
-                  "Share of predictions at each divergence from the float model; further left is better.",
+                  "Share of predictions at each divergence from the reference; further left is better.",
                   divergence_chart(r));
   if (!r.rows.back().sites.empty()) {
     html += section("Error per layer and site", "Relative error that the codes make; hover for figures.",

@@ -2,6 +2,11 @@
 // The calibration text of a recipe, read and cut, with the key that its statistics are cached under.
 #pragma once
 
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
 #include "calibration/stats_file.h"
 #include "models/corpus.h"
 #include "models/import.h"
@@ -9,14 +14,30 @@
 
 namespace edgeq {
 
-struct Calibration {
-  Corpus corpus;  // tokens dropped after cutting
-  Windows windows;
+struct CalibrationText {
+  std::string name, hash;
 };
 
-// Throws Error when the text is missing, empty or too short for the windows asked for.
-Calibration read_calibration(const CalibrationSpec& spec, const Tokenizer& tokenizer);
+struct Calibration {
+  std::vector<CalibrationText> texts;  // in the order of the recipe
+  Windows windows;                     // of the texts in turn
+
+  std::string name() const;  // "a.txt + default"
+  std::string hash() const;  // of one text its own, of several that of their hashes
+};
+
+// Text that the model itself writes: so many windows of so many tokens.
+using WriteWindows = std::function<Windows(int64_t count, int64_t length)>;
+
+// Windows of the texts of a recipe as the model expects its input; several texts share the windows and give
+// them in turn. Without a text: of the default corpus. Throws Error when a text is missing, empty or too
+// short for its windows, there are fewer windows than texts, or `self` is asked for and cannot be had.
+Calibration read_calibration(const CalibrationSpec& spec, const Tokenizer& tokenizer,
+                             const WriteWindows& self = {});
 
 StatsKey stats_key(const Checkpoint& checkpoint, const Calibration& calibration);
+
+// The corpus that comes with edgeq, as JSON lines (configs/calibration).
+std::string_view default_corpus();
 
 }  // namespace edgeq

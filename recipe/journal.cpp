@@ -65,7 +65,8 @@ json report_to_json(const SiteReport& r) {
           {"calibrated", r.calibrated},
           {"correction", r.correction},
           {"raises", r.damping_raises},
-          {"dead", r.dead_columns}};
+          {"dead", r.dead_columns},
+          {"last_quarter_change", r.last_quarter_change}};
 }
 
 SiteReport report_from_json(const std::string& name, const json& j) {
@@ -81,7 +82,8 @@ SiteReport report_from_json(const std::string& name, const json& j) {
           .tokens = j.at("tokens"),
           .damping = j.at("damping"),
           .damping_raises = j.at("raises"),
-          .dead_columns = j.at("dead")};
+          .dead_columns = j.at("dead"),
+          .last_quarter_change = j.at("last_quarter_change")};
 }
 
 SiteResult load_site(const SafetensorsFile& file, const json& entry) {

@@ -83,10 +83,26 @@ TransformSpec parse_transform(const Reader& reader, const YAML::Node& node) {
   return spec;
 }
 
+// One text or a list of them, each a path, `default` or `self`.
+std::vector<std::string> parse_calibration_texts(const Reader& reader, const YAML::Node& node) {
+  std::vector<std::string> texts;
+  const auto add = [&](const YAML::Node& text) {
+    const std::string name = reader.scalar(text, "corpus");
+    texts.push_back(name == kDefaultCorpus || name == kSelfCorpus ? name : reader.path(text, "corpus"));
+  };
+  if (node.IsSequence()) {
+    reader.list(node, "corpus", add);
+    if (texts.empty()) reader.fail(node.Mark(), "corpus is an empty list; expected at least one text");
+  } else {
+    add(node);
+  }
+  return texts;
+}
+
 CalibrationSpec parse_calibration(const Reader& reader, const YAML::Node& node) {
   CalibrationSpec spec;
   reader.map(node, "calibration",
-             {{"corpus", [&](const YAML::Node& n) { spec.corpus = reader.path(n, "corpus"); }},
+             {{"corpus", [&](const YAML::Node& n) { spec.corpus = parse_calibration_texts(reader, n); }},
               {"windows", [&](const YAML::Node& n) { spec.windows = reader.count(n, "windows", 1); }},
               {"tokens", [&](const YAML::Node& n) { spec.tokens = reader.count(n, "tokens", 2); }},
               {"inputs",
@@ -100,14 +116,21 @@ CalibrationSpec parse_calibration(const Reader& reader, const YAML::Node& node) 
 
 ProofSpec parse_proof(const Reader& reader, const YAML::Node& node) {
   ProofSpec spec;
-  reader.map(node, "prove",
-             {{"corpus", [&](const YAML::Node& n) { spec.corpus = reader.path(n, "corpus"); }},
-              {"windows", [&](const YAML::Node& n) { spec.windows = reader.count(n, "windows", 0); }},
-              {"context", [&](const YAML::Node& n) { spec.context = reader.count(n, "context", 2); }},
-              {"prompt_tokens",
-               [&](const YAML::Node& n) { spec.prompt_tokens = reader.count(n, "prompt_tokens", 1); }},
-              {"tokens", [&](const YAML::Node& n) { spec.tokens = reader.count(n, "tokens", 1); }},
-              {"prompt", [&](const YAML::Node& n) { spec.prompt = reader.scalar(n, "prompt"); }}});
+  reader.map(
+      node, "prove",
+      {{"corpus", [&](const YAML::Node& n) { spec.corpus = reader.path(n, "corpus"); }},
+       {"windows", [&](const YAML::Node& n) { spec.windows = reader.count(n, "windows", 0); }},
+       {"context", [&](const YAML::Node& n) { spec.context = reader.count(n, "context", 2); }},
+       {"prompt_tokens",
+        [&](const YAML::Node& n) { spec.prompt_tokens = reader.count(n, "prompt_tokens", 1); }},
+       {"tokens", [&](const YAML::Node& n) { spec.tokens = reader.count(n, "tokens", 1); }},
+       {"prompt", [&](const YAML::Node& n) { spec.prompt = reader.scalar(n, "prompt"); }},
+       {"tasks",
+        [&](const YAML::Node& n) {
+          reader.list(n, "tasks",
+                      [&](const YAML::Node& t) { spec.tasks.push_back(reader.path(t, "tasks")); });
+        }},
+       {"task_items", [&](const YAML::Node& n) { spec.task_items = reader.count(n, "task_items", 0); }}});
   return spec;
 }
 

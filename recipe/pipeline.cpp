@@ -21,7 +21,7 @@ std::string journal_key(const Plan& plan, const QuantizeInputs& in) {
   std::string key =
       fmt::format("edgeq {}\nmodel {}\ntarget {}\n", version(), in.checkpoint.hash(), plan.recipe.target);
   if (in.calibration != nullptr)
-    key += fmt::format("corpus {}\nwindows {} of {}\n", in.calibration->corpus.hash,
+    key += fmt::format("corpus {}\nwindows {} of {}\n", in.calibration->hash(),
                        in.calibration->windows.count(), in.calibration->windows.length);
   key += plan.recipe.calibration.statistics.empty() ? "statistics of the compressed model\n"
                                                     : "statistics of the float model\n";
@@ -65,8 +65,7 @@ QuantizeOutcome quantize_model(const Plan& plan, const QuantizeInputs& in, const
   Provenance provenance{.model_name = std::filesystem::path(in.checkpoint.path()).filename().string(),
                         .model_hash = in.checkpoint.hash()};
   if (plan.needs_statistics() && in.calibration != nullptr) {
-    provenance.corpus_name = in.calibration->corpus.name;
-    provenance.corpus_hash = in.calibration->corpus.hash;
+    provenance.texts = in.calibration->texts;
     provenance.windows = in.calibration->windows.count();
     provenance.window_tokens = in.calibration->windows.length;
   }

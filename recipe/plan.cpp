@@ -116,14 +116,6 @@ int64_t estimate_ram(const Plan& plan) {
   return bytes;
 }
 
-// The name of what calls for calibration text.
-std::string first_needy(const Plan& plan) {
-  for (size_t i = 0; i < plan.transforms.size(); ++i)
-    if (plan.transforms[i]->needs() != kNeedNothing) return plan.recipe.transforms[i].name;
-  return std::ranges::find_if(plan.sites, [](const SitePlan& s) { return s.needs() != kNeedNothing; })
-      ->method;
-}
-
 // "layers.3.mlp.down_proj" -> "layers.*.mlp.down_proj": sites of one kind share a line of the table.
 std::string kind_of(const std::string& name) {
   if (!name.starts_with("layers.")) return name;
@@ -196,10 +188,6 @@ Plan make_plan(const Recipe& recipe, const Checkpoint& checkpoint) {
     throw Error(fmt::format("recipe {}: inputs {} cannot be had of cached statistics, which are of floats",
                             recipe.name, inputs_text(c.inputs)))
         .set_hint("leave out calibration statistics");
-  if (plan.needs_statistics() && c.corpus.empty() && c.statistics.empty())
-    throw Error(
-        fmt::format("recipe {}: {} needs calibration text and none is given", recipe.name, first_needy(plan)))
-        .set_hint("add --calibration TEXT, or calibration: {corpus: TEXT} to the recipe");
   plan.peak_ram_bytes = estimate_ram(plan);
   return plan;
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <span>
 #include <string>
 
 #include "core/progress.h"
@@ -13,7 +14,7 @@
 
 namespace edgeq {
 
-// One model to prove against the float model: how its row is called and where its file is.
+// One model to prove: how its row is called and where its file is.
 struct ProofSubject {
   std::string name, file;
   const LanguageModel& model;
@@ -25,12 +26,19 @@ struct ProofSubject {
 // Speed and memory of a model file, measured in a process of its own.
 using MeasureLatency = std::function<MeasuredLatency(const std::string& file)>;
 
+// What is proved on: windows that are scored, tasks, and some windows that were calibrated on (or none).
+struct ProofTexts {
+  const Windows& windows;
+  std::span<const Task> tasks;
+  const Windows& calibration;
+};
+
 // The row of `subject`, with its divergence from `reference`. Latency is left out when `measure` is empty.
-ReportRow prove(const ProofSubject& subject, const LanguageModel& reference, const Windows& windows,
+ReportRow prove(const ProofSubject& subject, const LanguageModel& reference, const ProofTexts& texts,
                 const MeasureLatency& measure, const Progress& progress);
 
-// The float model's own row: its perplexity was measured beside a subject's.
-ReportRow reference_row(const std::string& name, const std::string& file, const ModelFacts& facts,
-                        const TextQuality& beside, const MeasureLatency& measure);
+// The reference's own row: its perplexity was measured beside a subject's.
+ReportRow reference_row(const ProofSubject& reference, const TextQuality& beside, std::span<const Task> tasks,
+                        const MeasureLatency& measure, const Progress& progress);
 
 }  // namespace edgeq

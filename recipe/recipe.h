@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "calibration/round_inputs.h"
@@ -35,8 +36,12 @@ struct TransformSpec {
   int line = 0;
 };
 
+// Names of texts that are no paths.
+constexpr std::string_view kDefaultCorpus = "default";  // what comes with edgeq
+constexpr std::string_view kSelfCorpus = "self";        // what the model itself writes
+
 struct CalibrationSpec {
-  std::string corpus;  // path of a text, "" = none given
+  std::vector<std::string> corpus;  // paths of texts and the names above; empty = kDefaultCorpus
   int64_t windows = 64, tokens = 512;
   Inputs inputs = Inputs::floats;
   std::string statistics;  // path of an HDF5 cache written by `edgeq calibrate`; "" = walk the model
@@ -47,6 +52,8 @@ struct ProofSpec {
   int64_t windows = 0, context = 512;         // windows 0 = all that the text has
   int64_t prompt_tokens = 512, tokens = 128;  // for latency
   std::string prompt;                         // for the sample in the report, "" = none
+  std::vector<std::string> tasks;             // multiple-choice tasks (eval/tasks.h)
+  int64_t task_items = 0;                     // of each, from the start, 0 = all
 };
 
 struct Recipe {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "recipe/walk.h"
 
-#include "calibration/collect.h"
 #include "core/error.h"
 #include "core/parallel.h"
 #include "models/names.h"

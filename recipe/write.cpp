@@ -31,11 +31,11 @@ std::string provenance_json(const Plan& plan, const Provenance& p, const std::ve
   ordered_json j;
   j["tool"] = fmt::format("edgeq {}", version());
   j["model"] = {{"name", p.model_name}, {"hash", p.model_hash}};
-  if (!p.corpus_name.empty())
-    j["calibration"] = {{"corpus", p.corpus_name},
-                        {"corpus_hash", p.corpus_hash},
-                        {"windows", p.windows},
-                        {"window_tokens", p.window_tokens}};
+  if (!p.texts.empty()) {
+    j["calibration"] = {{"windows", p.windows}, {"window_tokens", p.window_tokens}};
+    for (const CalibrationText& text : p.texts)
+      j["calibration"]["texts"].push_back({{"corpus", text.name}, {"corpus_hash", text.hash}});
+  }
   j["recipe"] = {{"name", plan.recipe.name}, {"text", plan.recipe.text}, {"target", plan.recipe.target}};
   for (const SiteReport& s : sites) j["sites"].push_back(site_json(s));
   return j.dump();

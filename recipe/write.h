@@ -11,6 +11,7 @@
 #include "formats/output_file.h"
 #include "models/import.h"
 #include "models/packed_model.h"
+#include "recipe/calibrate.h"
 #include "recipe/journal.h"
 #include "recipe/plan.h"
 
@@ -20,7 +21,7 @@ namespace edgeq {
 // or paths, so that equal inputs give equal bytes.
 struct Provenance {
   std::string model_name, model_hash;
-  std::string corpus_name, corpus_hash;  // "" when nothing was calibrated
+  std::vector<CalibrationText> texts;  // empty when nothing was calibrated
   int64_t windows = 0, window_tokens = 0;
 };
 

@@ -50,8 +50,8 @@ TEST(Cli, HelpSucceedsAndWrongUsageExitsWithTwo) {
   const Outcome help = edgeq("--help");
   EXPECT_EQ(help.code, 0);
   EXPECT_THAT(help.out, AllOf(HasSubstr("quantize"), HasSubstr("Examples:")));
-  for (const char* command : {"quantize", "export", "convert", "verify", "calibrate", "export", "eval", "run",
-                              "bench", "inspect", "list"})
+  for (const char* command : {"quantize", "export", "convert", "verify", "calibrate", "compare", "eval",
+                              "run", "bench", "inspect", "list"})
     EXPECT_THAT(edgeq(std::string(command) + " --help").out, HasSubstr("Example")) << command;
   EXPECT_EQ(edgeq("").code, 2);
   EXPECT_EQ(edgeq("quantise x").code, 2);
@@ -114,6 +114,50 @@ TEST(Cli, QuantizesRunsAndEvaluates) {
   const auto speed = nlohmann::json::parse(bench.out);
   for (const char* key : {"prefill_tokens_per_second", "decode_tokens_per_second", "peak_rss_bytes"})
     EXPECT_GT(speed[key], 0) << key;
+}
+
+TEST(Cli, CalibratesOnItsOwnTextOrTheModelsWhenNoneIsGiven) {
+  const TempDir dir;
+  const std::string quantize = "quantize int4-gptq --windows 8 --model " + kTiny + " -o ";
+  const Outcome plain = edgeq(quantize + dir.file("a.packed"));
+  ASSERT_EQ(plain.code, 0) << plain.err;
+  EXPECT_THAT(plain.out, HasSubstr("8 windows of 512 tokens of default\n"));
+  const std::string recipe = dir.write("r.yaml",
+                                       "calibration: {corpus: [default, self], windows: 4, tokens: 32}\n"
+                                       "rules: [{match: \"*\", quantizer: gptq, scheme: int4-g64-sym}]\n");
+  const auto make = [&](const std::string& name) {
+    const Outcome own = edgeq("quantize " + recipe + " --model " + kTiny + " -o " + dir.file(name));
+    EXPECT_EQ(own.code, 0) << own.err;
+    EXPECT_THAT(own.out, HasSubstr("of default + self\n"));
+    return read_text_file(dir.file(name));
+  };
+  EXPECT_EQ(make("b.packed"), make("c.packed")) << "what the model writes is the same each time";
+}
+
+TEST(Cli, ComparesModelsAndWarnsOfTextThatWasCalibratedOn) {
+  const TempDir dir;
+  const std::string text = kTiny + "/heldout.txt", a = dir.file("a.packed"), b = dir.file("b.packed");
+  ASSERT_EQ(edgeq("quantize int4-rtn --model " + kTiny + " -o " + a).code, 0);
+  const std::string recipe = dir.write(
+      "r.yaml", "calibration: {corpus: \"" + text +
+                    "\", windows: 4}\nrules: [{match: \"*\", quantizer: gptq, scheme: int4-g64-sym}]\n"
+                    "prove: {corpus: \"" +
+                    text + "\", context: 64, windows: 2, prompt_tokens: 8, tokens: 4}\n");
+  const Outcome made = edgeq("quantize " + recipe + " --model " + kTiny + " --json -o " + b);
+  ASSERT_EQ(made.code, 0) << made.err;
+  EXPECT_GT(nlohmann::json::parse(made.out).at("calibrated_share"), 0);
+  const std::string compare = "compare " + a + " " + b + " --context 64 --windows 2 --text " + text;
+  const Outcome table = edgeq(compare + " --against " + kTiny + " --html " + dir.file("c.html"));
+  ASSERT_EQ(table.code, 0) << table.err;
+  EXPECT_THAT(table.out, AllOf(HasSubstr("tiny-llama"), HasSubstr("a.packed"), HasSubstr("b.packed")));
+  EXPECT_THAT(read_text_file(dir.file("c.html")), HasSubstr("<svg"));
+  const auto json = nlohmann::json::parse(edgeq(compare + " --json").out);
+  EXPECT_EQ(json.at("reference"), "a.packed");
+  EXPECT_GT(json.at("rows").at(1).at("kl_mean"), 0);
+  expect_error(edgeq("compare " + a + " --text " + text), "one model alone");
+  const std::string eval = " --json --context 64 --windows 1 --text " + text;
+  EXPECT_EQ(nlohmann::json::parse(edgeq("eval " + b + eval).out).at("calibrated_on_text"), true);
+  EXPECT_EQ(nlohmann::json::parse(edgeq("eval " + a + eval).out).at("calibrated_on_text"), false);
 }
 
 TEST(Cli, TasksAreScoredAndABadLineIsNamed) {
@@ -333,8 +377,6 @@ TEST(Cli, BadTextsAndRecipesAreNamed) {
   expect_error(edgeq(quantize + empty), "empty.txt");
   expect_error(edgeq(quantize + brief), "brief.txt");
   expect_error(edgeq(quantize + dir.file("missing.txt")), "missing.txt");
-  expect_error(edgeq("quantize int4-gptq --model " + kTiny + " -o " + dir.file("o")),
-               "needs calibration text");
   const std::string unknown = dir.write("unknown.yaml", "title: x\nrulez: []\n");
   expect_error(edgeq("quantize " + unknown + " --model " + kTiny), "unknown.yaml:2: unknown key rulez");
   const std::string idle =

@@ -77,6 +77,27 @@ TEST(Report, TableIsAlignedAndMarkdownIsATable) {
               AllOf(HasSubstr("| model | perplexity |"), HasSubstr("| --- | ---: |")));
 }
 
+TEST(Report, ColumnsAndLinesAppearWithWhatTheyShow) {
+  Report report = sample_report();
+  EXPECT_THAT(report_table(report), Not(HasSubstr("KL calibration")));
+  EXPECT_EQ(report_warning(report), "");
+  report.calibrated_share = 0.125;
+  report.rows[1].calibration_kl = 0.009;
+  report.rows[1].sites[1].last_quarter_change = 0.02;
+  report.rows[1].sites[2].last_quarter_change = 0.07;
+  for (ReportRow& row : report.rows)
+    row.tasks = {{.name = "arc", .right = {true, false}, .accuracy_norm = 0.5, .standard_error_norm = 0.354}};
+  EXPECT_THAT(report_table(report), AllOf(HasSubstr("KL calibration"), HasSubstr("0.00900"),
+                                          HasSubstr("arc %"), HasSubstr("50.0 +- 35.4")));
+  EXPECT_THAT(report_warning(report), HasSubstr("12.5 % of the scored text was also calibrated on"));
+  EXPECT_THAT(report_markdown(report),
+              AllOf(HasSubstr("Warning: 12.5 %"), HasSubstr("7.0 % at layers.1.attn.q_proj"),
+                    HasSubstr("Tasks: arc (2 items")));
+  const auto row = nlohmann::json::parse(report_json(report)).at("rows").at(1);
+  EXPECT_EQ(row.at("tasks").at(0).at("accuracy_norm"), 0.5);
+  EXPECT_EQ(row.at("calibration_kl_mean"), 0.009);
+}
+
 TEST(Report, HtmlIsSelfContainedAndEscapesWhatItShows) {
   const std::string html = report_html(sample_report());
   EXPECT_THAT(html, AllOf(HasSubstr("INT4 &lt;GPTQ&gt;"), HasSubstr("tiny &amp; small"),
@@ -91,6 +112,16 @@ TEST(Report, ChartsSurviveAReportWithNothingToShow) {
   EXPECT_EQ(size_quality_chart(report), "");
   EXPECT_EQ(site_error_chart(report.rows[0]), "");
   EXPECT_THAT(divergence_chart(report), HasSubstr("</svg>"));
+}
+
+TEST(Json, CalibrationHashesAreReadFromAProvenance) {
+  EXPECT_THAT(
+      calibration_hashes(R"({"calibration": {"texts": [{"corpus_hash": "a"}, {"corpus_hash": "b"}]}})"),
+      testing::ElementsAre("a", "b"));
+  for (const char* other :
+       {"", "[]", "{}", R"({"calibration": 3})", R"({"calibration": {"texts": {"x": 1}}})",
+        R"({"calibration": {"texts": [1, {"corpus_hash": 2}]}})"})
+    EXPECT_TRUE(calibration_hashes(other).empty()) << other;
 }
 
 TEST(Json, LatencySurvivesTheWayThroughAProcess) {

@@ -37,6 +37,13 @@ TEST_F(CorpusTest, JsonLinesAreJoinedByBlankLines) {
   EXPECT_EQ(corpus.hash, read_corpus(write("b.txt", "one\n\ntwo\n\nthree"), tokenizer_).hash);
 }
 
+TEST_F(CorpusTest, ALineIsADocument) {
+  const Corpus corpus = read_corpus(write("a.jsonl", "\"one two\"\n{}\n\"three\"\n"), tokenizer_);
+  const auto first = tokenizer_.encode("one two\n\n");
+  EXPECT_THAT(corpus.documents, testing::ElementsAre(0, std::ssize(first)));
+  EXPECT_THAT(read_corpus(write("a.txt", "one\n\ntwo"), tokenizer_).documents, testing::ElementsAre(0));
+}
+
 TEST_F(CorpusTest, RefusesWhatHoldsNoText) {
   EXPECT_THAT(error_of([&] { read_corpus(dir_.file("none.txt"), tokenizer_); }), HasSubstr("none.txt"));
   const std::string empty = write("empty.txt", ""), numbers = write("n.jsonl", "{\"a\": 1}\n");
@@ -54,6 +61,31 @@ TEST(Windows, AreCutFromTheStartWithoutOverlap) {
   EXPECT_THAT(all[2], testing::ElementsAre(6, 7, 8));
   EXPECT_EQ(two.count(), 2);
   EXPECT_THAT(two[1], testing::ElementsAre(3, 4, 5));
+}
+
+TEST(Windows, BeginWithBosAsDocumentsDoWhereTheModelExpectsIt) {
+  const Tokenizer with_bos = golden_tokenizer("llama3"), without = golden_tokenizer("gpt2");
+  ASSERT_TRUE(with_bos.adds_bos() && !without.adds_bos());
+  const TokenId bos = *with_bos.bos();
+  const Corpus corpus{.name = "c", .hash = "", .tokens = {1, 2, 3, 4, 5, 6, 7}, .documents = {0, 4}};
+  const Windows windows = cut_input_windows(corpus, with_bos, 3, 0);
+  EXPECT_THAT(windows.tokens, testing::ElementsAre(bos, 1, 2, bos, 3, 4, bos, 5, 6));
+  EXPECT_THAT(cut_input_windows(corpus, with_bos, 4, 0).tokens,
+              testing::ElementsAre(bos, 1, 2, 3, bos, 4, bos, 5));
+  EXPECT_EQ(cut_input_windows(corpus, without, 3, 0).tokens, cut_windows(corpus, 3, 0).tokens);
+}
+
+TEST(Windows, KnowWhatTheyShareInLongRuns) {
+  std::vector<TokenId> tokens(400);
+  for (size_t i = 0; i < tokens.size(); ++i) tokens[i] = TokenId(i);
+  const auto part = [&](int64_t begin) {
+    return Windows{100, {tokens.begin() + begin, tokens.begin() + begin + 100}};
+  };
+  EXPECT_EQ(shared_share(part(0), part(0)), 1);
+  EXPECT_EQ(shared_share(part(0), part(60)), 0.4);
+  EXPECT_EQ(shared_share(part(0), part(100 - kSharedRun)), double(kSharedRun) / 100);
+  EXPECT_EQ(shared_share(part(0), part(101 - kSharedRun)), 0) << "a run shorter than kSharedRun is chance";
+  EXPECT_EQ(shared_share(part(0), {}), 0);
 }
 
 TEST(Windows, SayHowManyTokensThereAreAndHowManyAreNeeded) {

@@ -43,7 +43,7 @@ TEST(Recipe, EveryKeyIsRead) {
   EXPECT_EQ(r.output, "folder/out/m.packed");
   EXPECT_EQ(kv_scheme_text(r.kv), "k8v4");
   EXPECT_EQ(r.target, "gguf:q8_0");
-  EXPECT_EQ(r.calibration.corpus, "folder/text.txt");
+  EXPECT_THAT(r.calibration.corpus, testing::ElementsAre("folder/text.txt"));
   EXPECT_EQ(r.calibration.statistics, "folder/stats.h5");
   EXPECT_EQ(r.calibration.windows, 8);
   EXPECT_EQ(r.calibration.tokens, 128);
@@ -117,8 +117,20 @@ INSTANTIATE_TEST_SUITE_P(
         BadRecipe{"calibration:\n  windows: none\n", 2, "expected a whole number of at least 1"},
         BadRecipe{"calibration:\n  windows: 0\n", 2, "windows is \"0\""},
         BadRecipe{"calibration:\n  corpus: \"\"\n", 2, "corpus is empty"},
+        BadRecipe{"calibration:\n  corpus: []\n", 2, "corpus is an empty list"},
+        BadRecipe{"prove:\n  tasks: a.jsonl\n", 2, "tasks is not a list"},
         BadRecipe{"prove:\n  context: 99999999999999999999\n", 2, "context is"},
         BadRecipe{"title: x\nrules: a: b\n", 2, "illegal map value"}));
+
+TEST(Recipe, CalibrationTextsAreAListOfPathsAndNames) {
+  const Recipe r = parse_recipe(
+      "calibration: {corpus: [a.txt, default, self]}\nrules: [{match: x, keep: f16}]\n"
+      "prove: {tasks: [t.jsonl], task_items: 5}\n",
+      "folder/r.yaml");
+  EXPECT_THAT(r.calibration.corpus, testing::ElementsAre("folder/a.txt", "default", "self"));
+  EXPECT_THAT(r.prove.tasks, testing::ElementsAre("folder/t.jsonl"));
+  EXPECT_EQ(r.prove.task_items, 5);
+}
 
 TEST(Recipe, HostileYamlIsRefusedWithoutHarm) {
   EXPECT_THROW(parse_recipe("", "r.yaml"), Error);

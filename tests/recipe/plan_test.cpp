@@ -76,8 +76,6 @@ TEST(Plan, TransformsCallForTextAndAreRefusedByLine) {
   EXPECT_TRUE(plan.needs_statistics());
   EXPECT_FALSE(plan.needs_two_streams());
   EXPECT_THAT(plan_text(plan), HasSubstr("transform: smooth\n"));
-  EXPECT_THAT([&] { plan_of(rules, true, "transforms: [smooth]\n"); },
-              ThrowsMessage<Error>("recipe r: smooth needs calibration text and none is given"));
   EXPECT_THAT([&] { plan_of(rules, true, text + "transforms: [{awq: {step: 3}}]\n"); },
               ThrowsMessage<Error>(AllOf(HasSubstr("recipe r:2: awq: "), HasSubstr("step"))));
   EXPECT_THAT(
@@ -107,8 +105,6 @@ TEST(Plan, RefusalsNameTheLineAndTheSite) {
       ThrowsMessage<Error>(AllOf(HasSubstr("recipe r:2: "), HasSubstr("unknown refiner \"polihs\""))));
   EXPECT_THAT(throws("  - {match: \"*\", quantizer: rtn, scheme: int4-g64-sym, correct: {strength: 3}}\n"),
               ThrowsMessage<Error>(AllOf(HasSubstr("recipe r:2: "), HasSubstr("option strength is \"3\""))));
-  EXPECT_THAT(throws("  - {match: \"*\", quantizer: gptq, scheme: int4-g64-sym}\n"),
-              ThrowsMessage<Error>("recipe r: gptq needs calibration text and none is given"));
 }
 
 TEST(Plan, AModelThatTheTargetHasNoPlaceForIsRefusedBeforeAnyWork) {
