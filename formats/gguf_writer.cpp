@@ -106,9 +106,9 @@ void GgufWriter::write_header() {
 
 void GgufWriter::write(std::span<const std::byte> bytes) {
   if (!header_written_) write_header();
-  EDGEQ_CHECK(written_ < tensors_.size() &&
-                  int64_t(bytes.size()) <= tensors_[written_].bytes - written_bytes_,
-              "a tensor gets as many bytes as it was declared with");
+  EDGEQ_CHECK(
+      written_ < tensors_.size() && int64_t(bytes.size()) <= tensors_[written_].bytes - written_bytes_,
+      "a tensor gets as many bytes as it was declared with");
   out_.write(bytes);
   written_bytes_ += int64_t(bytes.size());
   if (written_bytes_ < tensors_[written_].bytes) return;

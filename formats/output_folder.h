@@ -11,8 +11,8 @@
 
 namespace edgeq {
 
-// Throws Error unless `path` is a folder of files with a config.json (of Hugging Face) or a model.packed (of a
-// device). Nothing else is ever replaced, since replacing removes: a mistyped path must not cost a home.
+// Throws Error unless `path` is a folder of files with a config.json (of Hugging Face) or a model.packed (of
+// a device). Nothing else is ever replaced, since replacing removes: a mistyped path must not cost a home.
 void require_replaceable_folder(const std::string& path);
 
 class OutputFolder {

@@ -79,7 +79,9 @@ class CodedCheckpoint final : public CodedModel {
   CodedWeight weight(std::string_view site) const override {
     if (auto codes = checkpoint_->codes(site)) return {.codes = std::move(codes), .kept = {}};
     const WeightForm form = this->form(site);
-    const auto rows = [&](int64_t first, int64_t count) { return checkpoint_->load_rows(site, first, count); };
+    const auto rows = [&](int64_t first, int64_t count) {
+      return checkpoint_->load_rows(site, first, count);
+    };
     return {.codes = {}, .kept = cast_rows(form.rows, form.cols, form.dtype, rows)};
   }
   Tensor vector(std::string_view name) const override { return checkpoint_->load(name); }

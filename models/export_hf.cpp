@@ -205,8 +205,8 @@ std::optional<std::string> hf_obstacle(const HfOptions& options, std::string_vie
 
 void check_hf_config(const ModelConfig& config, HfLayout layout) {
   if (is_quantized(layout) && family_of(config).hf_transposed)
-    throw Error(fmt::format("family {} keeps its matrices transposed, which no tool loads with codes",
-                            config.family))
+    throw Error(
+        fmt::format("family {} keeps its matrices transposed, which no tool loads with codes", config.family))
         .set_hint("export to f16, or to gguf");
 }
 

@@ -57,8 +57,8 @@ CodedWeight FittedModel::weight(std::string_view site) const {
   const Fit& wanted = fit(site);
   const WeightForm& form = wanted.placed.form;
   CodedWeight source = source_.weight(site);
-  const bool same = source.codes ? form.scheme == source.codes->scheme
-                                 : !form.scheme && form.dtype == source.kept.dtype();
+  const bool same =
+      source.codes ? form.scheme == source.codes->scheme : !form.scheme && form.dtype == source.kept.dtype();
   if (same) return source;
   CodedWeight fitted;
   with_context(site, [&] {

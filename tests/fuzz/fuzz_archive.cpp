@@ -40,7 +40,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const auto model = open_archive(file.path());
     for (const SiteShape& site : all_sites(model->config())) {
       const CodedWeight weight = model->weight(site.name);
-      EDGEQ_CHECK(weight.rows() == site.rows && weight.cols() == site.cols, "weights have the config's shapes");
+      EDGEQ_CHECK(weight.rows() == site.rows && weight.cols() == site.cols,
+                  "weights have the config's shapes");
     }
     for (const VectorShape& vector : all_vectors(model->config()))
       EDGEQ_CHECK(model->vector(vector.name).size() == vector.size, "vectors have the config's sizes");
