@@ -26,7 +26,7 @@ namespace {
 namespace fs = std::filesystem;
 
 struct QuantizeArgs {
-  std::string recipe, model, statistics, output, target, prove;
+  std::string recipe, model, statistics, output, target, prove, budget;
   std::vector<std::string> calibration;
   int64_t windows = 0;
   int threads = 0;
@@ -41,6 +41,8 @@ Recipe load_with_overrides(const QuantizeArgs& args, const std::string& name) {
   if (!args.statistics.empty()) recipe.calibration.statistics = args.statistics;
   if (args.windows != 0) recipe.calibration.windows = args.windows;
   if (!args.target.empty()) recipe.target = parse_target(args.target)->name();
+  if (!args.budget.empty())
+    recipe.budget = with_context("--budget", [&] { return parse_budget(args.budget); });
   if (!args.prove.empty()) recipe.prove.corpus = args.prove;
   if (args.no_proof) recipe.prove.corpus.clear();
   if (!args.output.empty()) recipe.output = args.output;
@@ -124,8 +126,10 @@ void quantize(const QuantizeArgs& args) {
       fmt::print("calibration: {} windows of {} tokens of {}\n", calibration->windows.count(),
                  calibration->windows.length, calibration->name());
   }
-  const bool float_engine = walks && recipe.calibration.statistics.empty();
+  const bool open = std::ranges::any_of(jobs, [](const Job& j) { return j.plan.is_open(); });
+  const bool float_engine = open || (walks && recipe.calibration.statistics.empty());
   const auto model = float_engine ? open_blockwise(checkpoint) : open_checkpoint_blocks(checkpoint);
+  const auto backward = open ? open_backward(checkpoint->config()) : nullptr;
 
   const auto existing = args.overwrite ? OutputFile::Existing::replace : OutputFile::Existing::refuse;
   const auto not_run = run_check_obstacle(checkpoint->config());
@@ -136,17 +140,19 @@ void quantize(const QuantizeArgs& args) {
                                                 {.checkpoint = *checkpoint,
                                                  .model = *model,
                                                  .calibration = calibration ? &*calibration : nullptr,
+                                                 .backward = backward.get(),
                                                  .output = job.output,
                                                  .existing = existing,
                                                  .run = not_run ? RunCheck() : run_check(args.threads)},
                                                 bar.callback());
     if (!args.json)
       fmt::print("{}: {}, {:.3f} bits per weight, {}\n", job.output, bytes_text(done.file_bytes),
-                 job.plan.bits_per_weight(), duration_text(done.seconds));
+                 done.bits_per_weight, duration_text(done.seconds));
+    if (!args.json && done.budget) fmt::print("{}", budget_summary(*done.budget));
     if (!args.json)
       for (const std::string& note : done.notes) fmt::print("note: {}\n", note);
     if (!args.json && not_run) fmt::print("note: read back equal, not run: {}\n", *not_run);
-    files.push_back({job.plan.recipe.title, job.output, done.seconds, done.sites});
+    files.push_back({job.plan.recipe.title, job.output, done.seconds, done.sites, done.budget});
   }
   if (recipe.prove.corpus.empty()) {
     if (args.json) fmt::print("{{\"output\": \"{}\"}}\n", jobs.back().output);
@@ -184,6 +190,8 @@ void add_quantize_command(CLI::App& app) {
   command->add_option("-o,--output", args->output, "file to write; a folder for Hugging Face targets");
   command->add_option("--for", args->target,
                       "target (edgeq list targets): fixes the grid before codes are chosen");
+  command->add_option("--budget", args->budget,
+                      "size of the file (80MB) or bits per weight (4.4bpw), for recipes that choose");
   command->add_option("--threads", args->threads, "threads, 0: all cores")->check(CLI::Range(0, 256));
   command->add_flag("--dry-run", args->dry_run,
                     "print what happens to each site, bytes and memory, and stop");

@@ -59,9 +59,17 @@ OpenModel open_model(const std::string& path, Engine engine, const RuntimeOption
 }
 
 std::unique_ptr<BlockwiseModel> open_blockwise(
-    [[maybe_unused]] std::shared_ptr<const Checkpoint> checkpoint) {
+    [[maybe_unused]] const std::shared_ptr<const Checkpoint>& checkpoint) {
 #ifdef EDGEQ_HAS_TORCH
-  return torch_module().open_blockwise(std::move(checkpoint));
+  return torch_module().open_blockwise(checkpoint);
+#else
+  refuse_torch();
+#endif
+}
+
+std::unique_ptr<BackwardModel> open_backward([[maybe_unused]] const ModelConfig& config) {
+#ifdef EDGEQ_HAS_TORCH
+  return torch_module().open_backward(config);
 #else
   refuse_torch();
 #endif

@@ -8,6 +8,7 @@
 
 #include "cli/open_model.h"
 #include "models/blockwise_model.h"
+#include "models/gradients.h"
 
 namespace edgeq {
 
@@ -23,6 +24,8 @@ Engine parse_engine(const std::string& name);  // "auto", "runtime", "torch"
 OpenModel open_model(const std::string& path, Engine engine, const RuntimeOptions& options);
 
 // A float model that can be walked. LibTorch.
-std::unique_ptr<BlockwiseModel> open_blockwise(std::shared_ptr<const Checkpoint> checkpoint);
+std::unique_ptr<BlockwiseModel> open_blockwise(const std::shared_ptr<const Checkpoint>& checkpoint);
+// Its way back. LibTorch.
+std::unique_ptr<BackwardModel> open_backward(const ModelConfig& config);
 
 }  // namespace edgeq

@@ -119,7 +119,8 @@ void prove_files(const ProofJob& job, ProgressBar& bar) {
                                .model = *written.model,
                                .facts = facts_of(written),
                                .seconds = file.seconds,
-                               .sites = file.sites};
+                               .sites = file.sites,
+                               .budget = file.budget};
     report.rows.push_back(prove(subject, *reference.model,
                                 {.windows = windows, .tasks = tasks, .calibration = calibration}, measure,
                                 bar.callback()));

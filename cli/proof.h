@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,7 @@ struct ProofFile {
   std::string title, path;
   double seconds = 0;
   std::vector<SiteReport> sites;
+  std::optional<BudgetReport> budget;
 };
 
 struct ProofJob {

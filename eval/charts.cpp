@@ -226,4 +226,38 @@ std::string site_error_chart(const ReportRow& row) {
   return svg + "</svg>\n";
 }
 
+std::string budget_chart(const BudgetReport& budget) {
+  if (budget.curve.size() < 2) return {};
+  double low = budget.kl, high = budget.kl;
+  for (const SizePoint& p : budget.curve) low = std::min(low, p.kl), high = std::max(high, p.kl);
+  for (const NamedSizePoint& p : budget.uniform)
+    low = std::min(low, p.point.kl), high = std::max(high, p.point.kl);
+  low = std::max(low, kLowestKl);
+  const double first = double(budget.curve.front().bytes), last = double(budget.curve.back().bytes);
+  const Scale x{first - 0.05 * (last - first), last + 0.12 * (last - first), kLeft, kWidth - kRight};
+  const Scale y{std::pow(10, std::floor(std::log10(low * 0.999))),
+                std::pow(10, std::ceil(std::log10(std::max(high, low) * 1.001))), kHeight - kBottom, kTop,
+                true};
+  std::vector<std::pair<double, std::string>> x_ticks, y_ticks;
+  for (double v : round_ticks(x.low, x.high, 6)) x_ticks.emplace_back(v, bytes_text(int64_t(v)));
+  for (double v = y.low; v <= y.high * 1.01; v *= 10) y_ticks.emplace_back(v, fmt::format("{:.6g}", v));
+  std::string svg = open_svg(kWidth, kHeight, "Predicted KL divergence of the best choice at every size");
+  svg += axes(x, y, x_ticks, y_ticks, "bytes of the weights");
+  std::string points;
+  for (const SizePoint& p : budget.curve)
+    points += fmt::format("{:.1f},{:.1f} ", x(double(p.bytes)), y(std::max(p.kl, low)));
+  svg += fmt::format("<polyline class=\"curve\" stroke=\"var(--series-1)\" points=\"{}\"/>\n", points);
+  const auto dot = [&](const SizePoint& p, std::string_view name, int series) {
+    const double px = x(double(p.bytes)), py = y(std::max(p.kl, low));
+    svg += fmt::format(
+        "<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"5\" fill=\"var(--series-{})\"><title>{}: {}, KL "
+        "{:.5f}</title></circle>\n",
+        px, py, series, escape_html(name), bytes_text(p.bytes), p.kl);
+    svg += text_at(px + 9, py - 6, "start", name);
+  };
+  for (const NamedSizePoint& p : budget.uniform) dot(p.point, p.name, 0);
+  dot({budget.bytes, budget.kl}, "chosen", 2);
+  return svg + "</svg>\n";
+}
+
 }  // namespace edgeq

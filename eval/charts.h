@@ -17,6 +17,10 @@ std::string divergence_chart(const Report& report);
 // Relative error of every site: kinds of sites down, layers across, darker is worse (logarithmic).
 std::string site_error_chart(const ReportRow& row);
 
+// The best choice at every size: bytes of the weights across, predicted KL up (logarithmic), with the choice
+// that was made and the sizes where all sites take one form.
+std::string budget_chart(const BudgetReport& budget);
+
 std::string escape_html(std::string_view text);
 
 }  // namespace edgeq

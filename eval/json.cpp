@@ -76,6 +76,28 @@ ordered_json task_json(const TaskScore& score, const TaskScore* reference) {
   return j;
 }
 
+ordered_json form_json(const ChoiceForm& form) {
+  return {{"scheme", form.scheme}, {"bytes", form.bytes}, {"predicted_kl", form.kl}};
+}
+
+ordered_json budget_json(const BudgetReport& b) {
+  ordered_json j{{"asked", b.budget},
+                 {"weight_bytes", b.budget_bytes},
+                 {"weight_bytes_taken", b.bytes},
+                 {"predicted_kl", b.kl},
+                 {"kl_per_byte", budget_price(b)}};
+  for (const SizePoint& p : b.curve) j["curve"].push_back({{"bytes", p.bytes}, {"predicted_kl", p.kl}});
+  for (const NamedSizePoint& p : b.uniform)
+    j["uniform"].push_back({{"scheme", p.name}, {"bytes", p.point.bytes}, {"predicted_kl", p.point.kl}});
+  for (const SiteChoice& s : b.sites) {
+    ordered_json site{{"name", s.site}, {"chosen", form_json(s.chosen)}};
+    if (s.smaller) site["smaller"] = form_json(*s.smaller);
+    if (s.larger) site["larger"] = form_json(*s.larger);
+    j["sites"].push_back(std::move(site));
+  }
+  return j;
+}
+
 ordered_json row_json(const ReportRow& row) {
   ordered_json j{{"name", row.name},
                  {"file", row.file},
@@ -109,6 +131,7 @@ ordered_json row_json(const ReportRow& row) {
                           {"damping_raises", s.damping_raises},
                           {"dead_columns", s.dead_columns},
                           {"last_quarter_change", s.last_quarter_change}});
+  if (row.budget) j["budget"] = budget_json(*row.budget);
   return j;
 }
 

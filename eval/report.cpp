@@ -77,6 +77,18 @@ std::vector<std::string> row_cells(const ReportRow& row) {
           l ? bytes_text(row.peak_rss_bytes) : "-"};
 }
 
+std::string markdown_table(const std::vector<std::vector<std::string>>& cells) {
+  std::string text;
+  for (size_t r = 0; r < cells.size(); ++r) {
+    text += fmt::format("| {} |\n", fmt::join(cells[r], " | "));
+    if (r != 0) continue;
+    text += "| --- |";
+    for (size_t c = 1; c < cells[0].size(); ++c) text += " ---: |";
+    text += '\n';
+  }
+  return text;
+}
+
 }  // namespace
 
 std::vector<std::vector<std::string>> report_cells(const Report& report) {
@@ -143,17 +155,11 @@ std::string report_table(const Report& report) {
 
 std::string report_markdown(const Report& report) {
   std::string text = fmt::format("# {}: {}\n\n", report.title, report.model);
-  const auto cells = report_cells(report);
-  for (size_t r = 0; r < cells.size(); ++r) {
-    text += fmt::format("| {} |\n", fmt::join(cells[r], " | "));
-    if (r == 0) {
-      text += "| --- |";
-      for (size_t c = 1; c < cells[0].size(); ++c) text += " ---: |";
-      text += '\n';
-    }
-  }
-  text += '\n';
+  text += markdown_table(report_cells(report)) + '\n';
   for (const std::string& line : protocol_lines(report)) text += fmt::format("- {}\n", line);
+  if (const auto& budget = report.rows.back().budget)
+    text += fmt::format("\n## Budget\n\n```\n{}```\n\n{}", budget_summary(*budget),
+                        markdown_table(budget_cells(*budget)));
   if (!report.continuation.empty()) text += fmt::format("\n> {}**{}**\n", report.prompt, report.continuation);
   return text;
 }

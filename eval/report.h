@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "eval/budget_report.h"
 #include "eval/latency.h"
 #include "eval/perplexity.h"
 #include "eval/tasks.h"
@@ -39,10 +40,11 @@ struct ReportRow {
   TextQuality quality;
   std::optional<double> calibration_kl;  // mean KL on calibration text, beside that on the text held out
   std::vector<TaskScore> tasks;
-  std::optional<Latency> latency;  // measured in a process of its own
-  int64_t peak_rss_bytes = 0;      // of that process; 0 when not measured
-  double seconds = 0;              // what making it took
-  std::vector<SiteReport> sites;   // empty for the float model
+  std::optional<Latency> latency;      // measured in a process of its own
+  int64_t peak_rss_bytes = 0;          // of that process; 0 when not measured
+  double seconds = 0;                  // what making it took
+  std::vector<SiteReport> sites;       // empty for the float model
+  std::optional<BudgetReport> budget;  // where a budget chose
 };
 
 struct Report {

@@ -60,6 +60,26 @@ std::string sites_html(const ReportRow& row) {
   return html + "</table></div></details>\n";
 }
 
+std::string budget_html(const BudgetReport& budget) {
+  std::string html = budget_chart(budget);
+  html += fmt::format(
+      "<p>Budget {}: the weights take {} of {}; predicted KL {:.4f}. At this size a MB more "
+      "would save {:.2g}.</p>\n",
+      escape_html(budget.budget), bytes_text(budget.bytes), bytes_text(budget.budget_bytes), budget.kl,
+      1e6 * budget_price(budget));
+  html += fmt::format(
+      "<details><summary>Why each of {} sites has its form</summary><div class=\"scroll\"><table>\n",
+      budget.sites.size());
+  const auto cells = budget_cells(budget);
+  for (size_t r = 0; r < cells.size(); ++r) {
+    html += "<tr>";
+    for (const std::string& cell : cells[r])
+      html += fmt::format("<{0}>{1}</{0}>", r == 0 ? "th" : "td", escape_html(cell));
+    html += "</tr>\n";
+  }
+  return html + "</table></div></details>\n";
+}
+
 std::string section(std::string_view title, std::string_view explanation, const std::string& body) {
   if (body.empty()) return {};
   return fmt::format("<h2>{}</h2>\n<p class=\"faint\">{}</p>\n{}", title, explanation, body);
@@ -87,6 +107,11 @@ std::string report_html(const Report& r) {
   html += section("Where the divergence lies",
                   "Share of predictions at each divergence from the reference; further left is better.",
                   divergence_chart(r));
+  if (const auto& budget = r.rows.back().budget)
+    html += section(
+        "What a budget chose",
+        "Predicted KL divergence of the best choice at every size; points where all sites take one form.",
+        budget_html(*budget));
   if (!r.rows.back().sites.empty()) {
     html += section("Error per layer and site", "Relative error that the codes make; hover for figures.",
                     site_error_chart(r.rows.back()));

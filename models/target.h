@@ -36,6 +36,11 @@ class Target {
   // A form on which the codes of `have` are kept (models/carry.h), or the floats as they are or, for a target
   // of floats, rounded to its type. Throws Error saying why there is none.
   virtual Placed keep(const SiteShape& site, const WeightForm& have) const = 0;
+  // What a weight takes in its file.
+  virtual int64_t bytes(const WeightForm& form) const = 0;
+  // At most what else its file holds: vectors, tokenizer, names, provenance. Throws Error for targets that
+  // are no single file.
+  virtual int64_t beside_bytes(const ModelConfig& config, const Tokenizer& tokenizer) const = 0;
   // What the format has no place for though every weight is whole, in sentences; empty for most.
   virtual std::vector<std::string> notes(const CodedModel& model) const = 0;
   // Writes a model whose weights all have forms that choose() or keep() gave. Returns the bytes written.

@@ -62,6 +62,22 @@ std::optional<Encoding> type_named(std::string_view name) {
   return std::nullopt;
 }
 
+constexpr int64_t kAlignment = 32;
+// Of one tensor at most: its name, shape, type and offset, and what provenance says of it.
+constexpr int64_t kHeaderBytes = 400;
+
+// At most what set_gguf_tokenizer() writes: strings with their lengths, a type and, for SentencePiece, a
+// score for each token, and the keys.
+int64_t tokenizer_bytes(const TokenizerData& tokenizer, int64_t vocab) {
+  constexpr int64_t kLength = 8, kType = 4, kScore = 4, kPadName = 16, kKeys = 4096;
+  int64_t bytes = kKeys + std::ssize(tokenizer.chat_template) + vocab * (kLength + kType) +
+                  (vocab - std::ssize(tokenizer.tokens)) * kPadName;
+  for (const std::string& token : tokenizer.tokens) bytes += token.empty() ? kPadName : std::ssize(token);
+  if (!tokenizer.decode.byte_level) return bytes + vocab * kScore;
+  for (const std::string& merge : merge_texts(tokenizer)) bytes += kLength + std::ssize(merge);
+  return bytes;
+}
+
 class GgufTarget final : public Target {
  public:
   explicit GgufTarget(std::string_view name)
@@ -110,6 +126,12 @@ class GgufTarget final : public Target {
     placed.form.scheme = block_scheme(*type);
     placed.note = fmt::format("{} stores scales and offsets in f16", encoding_name(*type));
     return placed;
+  }
+
+  int64_t bytes(const WeightForm& form) const override { return stored_bytes(form); }
+  int64_t beside_bytes(const ModelConfig& config, const Tokenizer& tokenizer) const override {
+    return tokenizer_bytes(tokenizer.data(), config.vocab) + vector_bytes(config, kAlignment) +
+           tensor_count(config) * kHeaderBytes + kProvenanceBytes;
   }
 
   int64_t write(const CodedModel& model, const std::string& path,

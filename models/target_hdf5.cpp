@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The HDF5 archive as a target: whatever there is is kept as it is.
+#include "core/error.h"
 #include "models/archive.h"
 #include "models/targets.h"
 
@@ -18,6 +19,12 @@ class Hdf5Target final : public Target {
     return {asked, ""};
   }
   Placed keep(const SiteShape& site, const WeightForm& have) const override { return choose(site, have); }
+
+  int64_t bytes(const WeightForm& form) const override { return stored_bytes(form); }
+  int64_t beside_bytes(const ModelConfig&, const Tokenizer&) const override {
+    throw Error("bytes of an HDF5 archive are not counted")
+        .set_hint("write a packed or GGUF file, or give the budget as bits_per_weight");
+  }
 
   std::vector<std::string> notes(const CodedModel&) const override { return {}; }
   int64_t write(const CodedModel& model, const std::string& path,

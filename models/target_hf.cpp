@@ -71,6 +71,12 @@ class HfTarget final : public Target {
     return {hf_form(options_, site.name, have), ""};
   }
 
+  int64_t bytes(const WeightForm& form) const override { return stored_bytes(form); }
+  int64_t beside_bytes(const ModelConfig&, const Tokenizer&) const override {
+    throw Error(fmt::format("bytes of a file for {} are not counted", name_))
+        .set_hint("write a packed or GGUF file, or give the budget as bits_per_weight");
+  }
+
   std::vector<std::string> notes(const CodedModel& model) const override {
     std::vector<std::string> notes = foreign_notes(model);
     const auto asymmetric = [&](const SiteShape& site) {

@@ -36,16 +36,17 @@ Options parse_options(const Reader& reader, const YAML::Node& node, std::string_
 Rule parse_rule(const Reader& reader, const YAML::Node& node) {
   Rule rule;
   rule.line = node.Mark().line + 1;
-  bool has_scheme = false;
   reader.map(node, "a rule",
              {{"match", [&](const YAML::Node& n) { rule.match = reader.scalar(n, "match"); }},
               {"keep", [&](const YAML::Node& n) { rule.keep = parse_keep(reader, n); }},
               {"quantizer", [&](const YAML::Node& n) { rule.quantizer = reader.scalar(n, "quantizer"); }},
               {"scheme",
                [&](const YAML::Node& n) {
-                 const std::string text = reader.scalar(n, "scheme");
-                 rule.scheme = reader.at(n, [&] { return parse_scheme(text); });
-                 has_scheme = true;
+                 const auto add = [&](const YAML::Node& one) {
+                   const std::string text = reader.scalar(one, "scheme");
+                   rule.schemes.push_back(reader.at(one, [&] { return parse_scheme(text); }));
+                 };
+                 n.IsSequence() ? reader.list(n, "scheme", add) : add(n);
                }},
               {"options", [&](const YAML::Node& n) { rule.options = parse_options(reader, n, "options"); }},
               {"refine",
@@ -57,8 +58,8 @@ Rule parse_rule(const Reader& reader, const YAML::Node& node) {
               {"correct", [&](const YAML::Node& n) { rule.correct = parse_options(reader, n, "correct"); }}});
   if (rule.match.empty())
     reader.fail(node.Mark(), "a rule has no match; expected a pattern such as \"*.down_proj\"");
-  const bool quantizes = !rule.quantizer.empty() && has_scheme;
-  if (rule.keep && (has_scheme || !rule.quantizer.empty()))
+  const bool quantizes = !rule.quantizer.empty() && !rule.schemes.empty();
+  if (rule.keep && (!rule.schemes.empty() || !rule.quantizer.empty()))
     reader.fail(node.Mark(), "a rule has both keep and quantizer or scheme; expected one or the other");
   if (rule.keep && (rule.correct || !rule.refine.empty()))
     reader.fail(node.Mark(), "a rule has both keep and correct or refine, which are for what is quantized");
@@ -97,6 +98,23 @@ std::vector<std::string> parse_calibration_texts(const Reader& reader, const YAM
     add(node);
   }
   return texts;
+}
+
+Budget parse_budget_map(const Reader& reader, const YAML::Node& node) {
+  Budget budget;
+  reader.map(node, "budget",
+             {{"bytes",
+               [&](const YAML::Node& n) {
+                 const std::string text = reader.scalar(n, "bytes");
+                 budget.bytes = reader.at(n, [&] { return parse_bytes(text); });
+               }},
+              {"bits_per_weight", [&](const YAML::Node& n) {
+                 const std::string text = reader.scalar(n, "bits_per_weight");
+                 budget.bits_per_weight = reader.at(n, [&] { return parse_bits_per_weight(text); });
+               }}});
+  if ((budget.bytes != 0) == (budget.bits_per_weight != 0))
+    reader.fail(node, "budget needs one of bytes and bits_per_weight, such as {bytes: 80MB}");
+  return budget;
 }
 
 CalibrationSpec parse_calibration(const Reader& reader, const YAML::Node& node) {
@@ -162,6 +180,7 @@ Recipe read_recipe(const Reader& reader, const YAML::Node& root) {
           reader.list(n, "rules",
                       [&](const YAML::Node& r) { recipe.rules.push_back(parse_rule(reader, r)); });
         }},
+       {"budget", [&](const YAML::Node& n) { recipe.budget = parse_budget_map(reader, n); }},
        {"prove", [&](const YAML::Node& n) { recipe.prove = parse_proof(reader, n); }},
        {"compare", [&](const YAML::Node& n) {
           reader.list(n, "compare",

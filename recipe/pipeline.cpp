@@ -9,12 +9,25 @@
 #include "core/timer.h"
 #include "core/version.h"
 #include "formats/staged_output.h"
+#include "recipe/allocate.h"
 #include "recipe/compress.h"
 #include "recipe/journal_model.h"
+#include "recipe/sensitivity.h"
 #include "recipe/write.h"
 
 namespace edgeq {
 namespace {
+
+std::string site_key(const Plan& plan, const SitePlan& site) {
+  std::string key = fmt::format("{} {}", site.name, site.treatment());
+  const Rule& rule = plan.recipe.rules[size_t(site.rule)];
+  for (const auto& [name, value] : rule.options.values()) key += fmt::format(" {}={}", name, value);
+  if (site.correction)
+    for (const auto& [name, value] : rule.correct->values())
+      key += fmt::format(" correct {}={}", name, value);
+  for (const std::string& name : rule.refine) key += " " + name;
+  return key + '\n';
+}
 
 // Everything that the codes depend on.
 std::string journal_key(const Plan& plan, const QuantizeInputs& in) {
@@ -32,30 +45,40 @@ std::string journal_key(const Plan& plan, const QuantizeInputs& in) {
     for (const auto& [name, value] : transform.options.values()) key += fmt::format(" {}={}", name, value);
     key += '\n';
   }
-  for (const SitePlan& site : plan.sites) {
-    key += fmt::format("{} {}", site.name, site.treatment());
-    const Rule& rule = plan.recipe.rules[size_t(site.rule)];
-    for (const auto& [name, value] : rule.options.values()) key += fmt::format(" {}={}", name, value);
-    if (site.correction)
-      for (const auto& [name, value] : rule.correct->values())
-        key += fmt::format(" correct {}={}", name, value);
-    for (const std::string& name : rule.refine) key += " " + name;
-    key += '\n';
-  }
+  if (plan.is_open()) key += fmt::format("{} bytes for all sites\n", plan.budget_bytes);
+  for (const auto& candidates : plan.candidates)
+    for (const SitePlan& site : candidates) key += site_key(plan, site);
   return key;
+}
+
+// The plan with every site decided. What a budget chose, and why, is left in `report`.
+Plan decided(const Plan& plan, const QuantizeInputs& in, Journal& journal, const Progress& progress,
+             std::optional<BudgetReport>& report) {
+  if (!plan.is_open()) return plan;
+  EDGEQ_CHECK(in.calibration != nullptr && in.backward != nullptr, "a choice needs text and gradients");
+  Allocation allocation = allocate(
+      plan,
+      measure_sensitivities(
+          {.plan = plan, .model = in.model, .backward = *in.backward, .windows = in.calibration->windows},
+          journal, progress));
+  report = std::move(allocation.report);
+  return std::move(allocation.plan);
 }
 
 }  // namespace
 
-QuantizeOutcome quantize_model(const Plan& plan, const QuantizeInputs& in, const Progress& progress) {
+QuantizeOutcome quantize_model(const Plan& open_plan, const QuantizeInputs& in, const Progress& progress) {
   const Timer timer;
   if (in.existing == OutputFile::Existing::refuse) refuse_existing(in.output);
   std::optional<StatsMap> statistics;
-  if (!plan.recipe.calibration.statistics.empty() && plan.needs_statistics()) {
+  const std::string& cache = open_plan.recipe.calibration.statistics;
+  if (!cache.empty() && open_plan.needs_statistics()) {
     EDGEQ_CHECK(in.calibration != nullptr, "cached statistics are checked against the calibration text");
-    statistics = read_stats(plan.recipe.calibration.statistics, stats_key(in.checkpoint, *in.calibration));
+    statistics = read_stats(cache, stats_key(in.checkpoint, *in.calibration));
   }
-  Journal journal(in.output + ".work", journal_key(plan, in));
+  Journal journal(in.output + ".work", journal_key(open_plan, in));
+  std::optional<BudgetReport> budget;
+  const Plan plan = decided(open_plan, in, journal, progress, budget);
   const Windows none;
   compress({.plan = plan,
             .model = in.model,
@@ -69,13 +92,16 @@ QuantizeOutcome quantize_model(const Plan& plan, const QuantizeInputs& in, const
     provenance.windows = in.calibration->windows.count();
     provenance.window_tokens = in.calibration->windows.length;
   }
+  if (budget) provenance.predicted_kl = budget->kl;
   const JournalModel codes(plan, journal, in.checkpoint.tokenizer(), std::move(provenance));
   Shipped shipped = ship(
       {.source = codes, .target = *plan.target, .output = in.output, .existing = in.existing, .run = in.run});
   journal.remove();
   return {.file_bytes = shipped.bytes,
           .seconds = timer.seconds(),
+          .bits_per_weight = plan.bits_per_weight(),
           .sites = codes.sites(),
+          .budget = std::move(budget),
           .notes = std::move(shipped.notes)};
 }
 

@@ -39,45 +39,62 @@ void refuse_idle_rules(const Recipe& recipe, const ModelConfig& config,
   }
 }
 
-SitePlan plan_site(const Recipe& recipe, const Target& target, const SiteShape& shape,
-                   const Checkpoint& checkpoint) {
+// What becomes of a site that a rule wants in the form `asked`.
+SitePlan plan_form(const Recipe& recipe, const Rule& rule, const Target& target, const SiteShape& shape,
+                   const WeightForm& asked) {
+  SitePlan site{.name = shape.name, .rows = shape.rows, .cols = shape.cols};
+  Placed placed = target.choose(shape, asked);
+  site.note = std::move(placed.note);
+  if (!placed.form.scheme) {
+    site.keep = placed.form.dtype;
+    site.bytes = target.bytes(placed.form);
+    return site;
+  }
+  site.scheme = *placed.form.scheme;
+  site.method = rule.quantizer;
+  site.quantizer = make_quantizer(rule.quantizer, site.scheme, target_options(rule.options, placed));
+  for (const std::string& name : rule.refine) site.refiners.push_back(make_refiner(name));
+  // The table has no predecessors, and cached statistics are of the float model alone.
+  if (rule.correct && shape.name != "embedding" && recipe.calibration.statistics.empty())
+    site.correction = make_correction(*rule.correct);
+  check_columns(site.scheme, site.cols);
+  if (recipe.target == "packed") require_kernels(site.scheme);
+  site.bytes = target.bytes(placed.form);
+  return site;
+}
+
+// What the site may become, the smallest first.
+std::vector<SitePlan> plan_site(const Recipe& recipe, const Target& target, const SiteShape& shape,
+                                const Checkpoint& checkpoint) {
   const bool tied = checkpoint.config().tied_head;
   const auto found = std::find_if(recipe.rules.begin(), recipe.rules.end(),
                                   [&](const Rule& r) { return answers_to(shape, tied, r.match); });
   if (found == recipe.rules.end())
     throw Error(fmt::format("recipe {}: no rule matches {}; end the rules with {{match: \"*\", ...}}",
                             recipe.name, shape.name));
-  SitePlan site{.name = shape.name, .rows = shape.rows, .cols = shape.cols};
-  site.source = checkpoint.encoding(shape.name);
-  site.rule = int(found - recipe.rules.begin());
-  return with_context(fmt::format("{}: {}", rule_place(recipe, *found), shape.name), [&] {
-    WeightForm asked{.rows = shape.rows, .cols = shape.cols};
-    if (found->keep) {
-      asked.dtype = *found->keep;
-    } else {
-      asked.scheme = found->scheme;
+  if (found->schemes.size() > 1 && !recipe.budget)
+    throw Error(
+        fmt::format("{}: several schemes and no budget to choose among them", rule_place(recipe, *found)))
+        .set_hint("add a budget to the recipe, such as budget: {bytes: 80MB}, or --budget 80MB");
+  std::vector<WeightForm> asked;
+  if (found->keep) asked.push_back({.dtype = *found->keep, .rows = shape.rows, .cols = shape.cols});
+  for (const QuantScheme& scheme : found->schemes)
+    asked.push_back({.scheme = scheme, .rows = shape.rows, .cols = shape.cols});
+  std::vector<SitePlan> candidates;
+  with_context(fmt::format("{}: {}", rule_place(recipe, *found), shape.name), [&] {
+    for (const WeightForm& form : asked) {
+      SitePlan site = plan_form(recipe, *found, target, shape, form);
+      site.source = checkpoint.encoding(shape.name);
+      site.rule = int(found - recipe.rules.begin());
+      // Several schemes of a rule may come to the same in the target.
+      const auto same = [&](const SitePlan& other) {
+        return other.keep == site.keep && other.scheme == site.scheme;
+      };
+      if (std::ranges::none_of(candidates, same)) candidates.push_back(std::move(site));
     }
-    Placed placed = target.choose(shape, asked);
-    site.note = std::move(placed.note);
-    if (!placed.form.scheme) {
-      site.keep = placed.form.dtype;
-      const PanelShape panels = float_panel_shape(*site.keep, site.rows, site.cols);
-      site.bytes = panels.panels * panels.bytes;
-      return site;
-    }
-    site.scheme = *placed.form.scheme;
-    site.method = found->quantizer;
-    site.quantizer = make_quantizer(found->quantizer, site.scheme, target_options(found->options, placed));
-    for (const std::string& name : found->refine) site.refiners.push_back(make_refiner(name));
-    // The table has no predecessors, and cached statistics are of the float model alone.
-    if (found->correct && shape.name != "embedding" && recipe.calibration.statistics.empty())
-      site.correction = make_correction(*found->correct);
-    check_columns(site.scheme, site.cols);
-    if (recipe.target == "packed") require_kernels(site.scheme);
-    const PanelShape panels = panel_shape(site.scheme, site.rows, site.cols);
-    site.bytes = panels.panels * panels.bytes;
-    return site;
   });
+  std::ranges::stable_sort(candidates, {}, &SitePlan::bytes);
+  return candidates;
 }
 
 std::vector<std::shared_ptr<const Transform>> plan_transforms(const Recipe& recipe,
@@ -112,8 +129,21 @@ int64_t estimate_ram(const Plan& plan) {
     const int64_t streams = (plan.needs_two_streams() ? 2 : 1) + ahead;
     bytes += streams * (tokens * (c.hidden + widest) + widest * widest) * 4;
     bytes += widest * widest * 3 * 8 + (200 << 20);
+    // The way back keeps the residual stream of its windows at every block.
+    if (plan.is_open())
+      bytes += std::min(plan.recipe.calibration.windows, kSensitivityWindows) *
+               plan.recipe.calibration.tokens * c.hidden * 4 * int64_t(c.layers.size());
   }
   return bytes;
+}
+
+// "gptq, one of int4-g32-s8 | int6-g32-s8": candidates of one rule differ in their scheme alone.
+std::string treatment_text(const std::vector<SitePlan>& candidates) {
+  if (candidates.size() == 1) return candidates.front().treatment();
+  std::string text = "one of ";
+  for (const SitePlan& c : candidates)
+    text += (&c == &candidates.front() ? "" : " | ") + (c.keep ? c.treatment() : scheme_text(c.scheme));
+  return text;
 }
 
 // "layers.3.mlp.down_proj" -> "layers.*.mlp.down_proj": sites of one kind share a line of the table.
@@ -141,6 +171,16 @@ std::string SitePlan::treatment() const {
   return text;
 }
 
+bool Plan::is_open() const {
+  return std::ranges::any_of(candidates, [](const auto& c) { return c.size() > 1; });
+}
+
+int64_t Plan::largest_bytes() const {
+  int64_t bytes = 0;
+  for (const auto& c : candidates) bytes += c.back().bytes;
+  return bytes;
+}
+
 const SitePlan& Plan::site(std::string_view name) const {
   const auto found =
       std::find_if(sites.begin(), sites.end(), [&](const SitePlan& s) { return s.name == name; });
@@ -160,7 +200,8 @@ Options target_options(Options options, const Placed& placed) {
 }
 
 bool Plan::needs_statistics() const {
-  return std::ranges::any_of(transforms, [](const auto& t) { return t->needs() != kNeedNothing; }) ||
+  return is_open() ||
+         std::ranges::any_of(transforms, [](const auto& t) { return t->needs() != kNeedNothing; }) ||
          std::ranges::any_of(sites, [](const SitePlan& s) { return s.needs() != kNeedNothing; });
 }
 
@@ -168,6 +209,37 @@ bool Plan::needs_two_streams() const {
   return std::any_of(sites.begin(), sites.end(),
                      [](const SitePlan& s) { return (s.needs() & kNeedCross) != 0; });
 }
+
+namespace {
+
+std::string budget_place(const Recipe& recipe) { return fmt::format("recipe {}: budget", recipe.name); }
+
+// What the sites may take together. Throws Error when no choice, or every choice, stays within it.
+int64_t budget_for_sites(const Plan& plan, const Checkpoint& checkpoint) {
+  const Budget& budget = *plan.recipe.budget;
+  if (!plan.is_open())
+    throw Error(fmt::format("{}: no rule leaves it a choice", budget_place(plan.recipe)))
+        .set_hint("give a rule a list: scheme: [iq4nl-g32-s8, int6-g32-s8]");
+  int64_t beside = 0, bytes = 0;
+  if (budget.bytes != 0) {
+    beside = plan.target->beside_bytes(plan.config, checkpoint.tokenizer());
+    bytes = budget.bytes - beside;
+  } else {
+    bytes = int64_t(budget.bits_per_weight * double(plan.weights) / 8);
+  }
+  const auto in_its_terms = [&](int64_t weights) {
+    return budget.bytes != 0
+               ? bytes_text(weights + beside)
+               : fmt::format("{:.3f} bits per weight", 8 * double(weights) / double(plan.weights));
+  };
+  if (bytes < plan.weight_bytes || bytes > plan.largest_bytes())
+    throw Error(fmt::format("{}: {} is {} what the candidates take: {} to {}", budget_place(plan.recipe),
+                            budget_text(budget), bytes < plan.weight_bytes ? "below" : "above",
+                            in_its_terms(plan.weight_bytes), in_its_terms(plan.largest_bytes())));
+  return bytes;
+}
+
+}  // namespace
 
 Plan make_plan(const Recipe& recipe, const Checkpoint& checkpoint) {
   Plan plan;
@@ -178,11 +250,13 @@ Plan make_plan(const Recipe& recipe, const Checkpoint& checkpoint) {
   const auto shapes = all_sites(plan.config);
   refuse_idle_rules(recipe, plan.config, shapes);
   for (const SiteShape& shape : shapes) {
-    plan.sites.push_back(plan_site(recipe, *plan.target, shape, checkpoint));
+    plan.candidates.push_back(plan_site(recipe, *plan.target, shape, checkpoint));
+    plan.sites.push_back(plan.candidates.back().front());
     plan.weight_bytes += plan.sites.back().bytes;
     plan.weights += shape.rows * shape.cols;
   }
   plan.transforms = plan_transforms(recipe, plan.config);
+  if (recipe.budget) plan.budget_bytes = budget_for_sites(plan, checkpoint);
   const CalibrationSpec& c = recipe.calibration;
   if (c.inputs != Inputs::floats && !c.statistics.empty())
     throw Error(fmt::format("recipe {}: inputs {} cannot be had of cached statistics, which are of floats",
@@ -192,14 +266,26 @@ Plan make_plan(const Recipe& recipe, const Checkpoint& checkpoint) {
   return plan;
 }
 
+Plan choose(Plan plan, std::span<const int> picks) {
+  plan.weight_bytes = 0;
+  for (size_t i = 0; i < plan.sites.size(); ++i) {
+    plan.sites[i] = plan.candidates[i][size_t(picks[i])];
+    plan.candidates[i] = {plan.sites[i]};
+    plan.weight_bytes += plan.sites[i].bytes;
+  }
+  return plan;
+}
+
 std::string plan_text(const Plan& plan) {
   struct Line {
     std::string kind, treatment, source, shape;
     int64_t count = 0, bytes = 0;
   };
   std::vector<Line> lines;
-  for (const SitePlan& s : plan.sites) {
-    const Line line{kind_of(s.name), s.treatment(), s.source, fmt::format("{} x {}", s.rows, s.cols)};
+  for (size_t i = 0; i < plan.sites.size(); ++i) {
+    const SitePlan& s = plan.sites[i];
+    const Line line{kind_of(s.name), treatment_text(plan.candidates[i]), s.source,
+                    fmt::format("{} x {}", s.rows, s.cols)};
     auto at = std::find_if(lines.begin(), lines.end(), [&](const Line& l) {
       return l.kind == line.kind && l.treatment == line.treatment && l.source == line.source &&
              l.shape == line.shape;
@@ -222,10 +308,15 @@ std::string plan_text(const Plan& plan) {
     for (const std::string& clause : plan.transforms[i]->leaves(plan.config))
       text += fmt::format("note: {} leaves a stage as it is: {}\n", plan.recipe.transforms[i].name, clause);
   }
-  text +=
-      fmt::format("{} sites, {} of weights, {:.3f} bits per weight, about {} of memory while quantizing\n",
-                  plan.sites.size(), bytes_text(plan.weight_bytes), plan.bits_per_weight(),
-                  bytes_text(plan.peak_ram_bytes));
+  if (plan.is_open())
+    text += fmt::format("a budget of {} chooses; its weights take {}, the candidates {} to {}\n",
+                        budget_text(*plan.recipe.budget), bytes_text(plan.budget_bytes),
+                        bytes_text(plan.weight_bytes), bytes_text(plan.largest_bytes()));
+  text += fmt::format(
+      "{} sites, {} of weights, {:.3f} bits per weight, about {} of memory while quantizing\n",
+      plan.sites.size(), bytes_text(plan.is_open() ? plan.budget_bytes : plan.weight_bytes),
+      plan.is_open() ? 8.0 * double(plan.budget_bytes) / double(plan.weights) : plan.bits_per_weight(),
+      bytes_text(plan.peak_ram_bytes));
   return text;
 }
 

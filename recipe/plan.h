@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -33,7 +34,7 @@ struct SitePlan {
   std::vector<std::shared_ptr<const Refiner>> refiners;  // after the quantizer, in order
   std::string note;   // why the target takes another form than the rule asks for
   int rule = 0;       // index into Recipe::rules
-  int64_t bytes = 0;  // in the kernels' layout
+  int64_t bytes = 0;  // in the target's file
 
   unsigned needs() const;         // Need flags
   std::string treatment() const;  // "gptq int4-g64-sym, corrected 0.5", "keep F16"
@@ -45,10 +46,17 @@ struct Plan {
   ModelConfig config;
   std::vector<std::shared_ptr<const Transform>> transforms;  // of every block, in order
   std::vector<SitePlan> sites;                               // embedding, blocks in order, head unless tied
-  int64_t weight_bytes = 0;                                  // all sites
-  int64_t weights = 0;                                       // number of weights in all sites
+  // Of each site, what the budget chooses among, by bytes: one where a rule decides. Until it has chosen,
+  // `sites` holds the smallest.
+  std::vector<std::vector<SitePlan>> candidates;
+  int64_t budget_bytes = 0;    // for all sites together; 0 without a budget
+  int64_t weight_bytes = 0;    // all sites
+  int64_t weights = 0;         // number of weights in all sites
   int64_t peak_ram_bytes = 0;  // estimate: one block, hidden states, statistics, the table
 
+  // Whether the budget has yet to choose.
+  bool is_open() const;
+  int64_t largest_bytes() const;  // all sites, at the largest of their candidates
   const SitePlan& site(std::string_view name) const;
   // Need flags of the sites of one block's stage, or of a table.
   unsigned needs(std::span<const std::string> sites) const;
@@ -60,8 +68,12 @@ struct Plan {
 };
 
 // Throws Error naming the recipe's line: a rule that matches no site, a group that does not divide, a site
-// without a rule, a quantizer or option that does not exist, a scheme that the target cannot hold.
+// without a rule, a quantizer or option that does not exist, a scheme that the target cannot hold, a budget
+// outside of what the candidates take.
 Plan make_plan(const Recipe& recipe, const Checkpoint& checkpoint);
+
+// The plan with candidate picks[i] of each site i.
+Plan choose(Plan plan, std::span<const int> picks);
 
 // The options of a rule, with what the target asks of codes that are chosen for it.
 Options target_options(Options options, const Placed& placed);

@@ -13,6 +13,7 @@ ReportRow base_row(const ProofSubject& subject, std::span<const Task> tasks, con
   row.bits_per_weight = subject.facts.bits_per_weight;
   row.seconds = subject.seconds;
   row.sites = subject.sites;
+  row.budget = subject.budget;
   if (measure) {
     const MeasuredLatency measured = measure(subject.file);
     row.latency = measured.latency;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -21,6 +22,7 @@ struct ProofSubject {
   ModelFacts facts;    // file bytes, weight bytes, bits per weight
   double seconds = 0;  // what making it took
   std::vector<SiteReport> sites;
+  std::optional<BudgetReport> budget;
 };
 
 // Speed and memory of a model file, measured in a process of its own.

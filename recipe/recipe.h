@@ -14,15 +14,16 @@
 #include "core/options.h"
 #include "core/quant_scheme.h"
 #include "models/kv_scheme.h"
+#include "recipe/budget.h"
 
 namespace edgeq {
 
 // The first rule whose pattern matches a site's name decides about it.
 struct Rule {
-  std::string match;          // glob on our own site names (models/names.h)
-  std::optional<DType> keep;  // f32, f16 or bf16: the site stays float; otherwise:
-  std::string quantizer;      // name in quantizers/registry.h
-  QuantScheme scheme;
+  std::string match;                 // glob on our own site names (models/names.h)
+  std::optional<DType> keep;         // f32, f16 or bf16: the site stays float; otherwise:
+  std::string quantizer;             // name in quantizers/registry.h
+  std::vector<QuantScheme> schemes;  // one; or several, among which the budget chooses
   Options options;
   std::optional<Options> correct;   // set: make up for compressed predecessors (quantizers/correction.h)
   std::vector<std::string> refine;  // names in quantizers/registry.h, applied in this order
@@ -65,6 +66,7 @@ struct Recipe {
   CalibrationSpec calibration;
   std::vector<TransformSpec> transforms;  // in this order
   std::vector<Rule> rules;
+  std::optional<Budget> budget;
   ProofSpec prove;
   std::vector<std::string> compare;  // other recipes, run on the same model and shown beside it in the report
   std::string output;                // path of the packed file, "" = given on the command line

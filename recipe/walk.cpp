@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "recipe/walk.h"
 
+#include <utility>
+
 #include "core/error.h"
 #include "core/parallel.h"
 #include "models/names.h"
@@ -10,6 +12,10 @@ namespace edgeq {
 Walk::Walk(const BlockwiseModel& model, const Windows& windows, const Ends& ends)
     : model_(model), states_(size_t(windows.count())) {
   parallel_for(windows.count(), [&](int64_t i) { states_[size_t(i)] = model.begin(windows[i], ends); });
+}
+
+Walk::Walk(const BlockwiseModel& model, std::vector<Tensor> hidden) : model_(model), states_(hidden.size()) {
+  for (size_t w = 0; w < hidden.size(); ++w) states_[w].hidden = std::move(hidden[w]);
 }
 
 void Walk::enter(const Block& block) {

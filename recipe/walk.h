@@ -21,6 +21,9 @@ class Walk {
   // The windows enter the model at its embedding table.
   Walk(const BlockwiseModel& model, const Windows& windows, const Ends& ends);
 
+  // Windows that stand before a block, with these residual streams.
+  Walk(const BlockwiseModel& model, std::vector<Tensor> hidden);
+
   void enter(const Block& block);
   void step(const Block& block, int stage);
   void pass(const Block& block);  // enter and all steps

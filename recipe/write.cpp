@@ -37,6 +37,11 @@ std::string provenance_json(const Plan& plan, const Provenance& p, const std::ve
       j["calibration"]["texts"].push_back({{"corpus", text.name}, {"corpus_hash", text.hash}});
   }
   j["recipe"] = {{"name", plan.recipe.name}, {"text", plan.recipe.text}, {"target", plan.recipe.target}};
+  if (p.predicted_kl)
+    j["budget"] = {{"asked", budget_text(*plan.recipe.budget)},
+                   {"weight_bytes", plan.budget_bytes},
+                   {"weight_bytes_taken", plan.weight_bytes},
+                   {"predicted_kl", *p.predicted_kl}};
   for (const SiteReport& s : sites) j["sites"].push_back(site_json(s));
   return j.dump();
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -23,6 +24,7 @@ struct Provenance {
   std::string model_name, model_hash;
   std::vector<CalibrationText> texts;  // empty when nothing was calibrated
   int64_t windows = 0, window_tokens = 0;
+  std::optional<double> predicted_kl;  // of the choice that a budget made
 };
 
 std::string provenance_json(const Plan& plan, const Provenance& provenance,

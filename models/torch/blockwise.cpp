@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <c10/core/InferenceMode.h>
 
-#include <cstring>
 #include <utility>
 
 #include "core/error.h"
@@ -11,13 +10,6 @@
 
 namespace edgeq {
 namespace {
-
-Tensor tensor_of(const at::Tensor& values) {
-  const at::Tensor packed = values.contiguous();
-  Tensor out(DType::f32, packed.sizes().vec());
-  std::memcpy(out.data(), packed.data_ptr<float>(), size_t(out.bytes()));
-  return out;
-}
 
 enum StageIndex { kQkv, kO, kUp, kDown };
 

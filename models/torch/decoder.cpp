@@ -6,9 +6,12 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstring>
+#include <iterator>
 #include <limits>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "core/error.h"
 #include "models/names.h"
@@ -83,29 +86,39 @@ at::Tensor view_of(const Tensor& tensor) {
   return at::from_blob(const_cast<float*>(tensor.f32()), tensor.shape(), at::kFloat);
 }
 
+Tensor tensor_of(const at::Tensor& values) {
+  const at::Tensor packed = values.contiguous();
+  Tensor out(DType::f32, packed.sizes().vec());
+  std::memcpy(out.data(), packed.data_ptr<float>(), size_t(out.bytes()));
+  return out;
+}
+
+LinearTensors& linear_of(LayerTensors& layer, int block, std::string_view site) {
+  static constexpr std::pair<std::string_view, LinearTensors LayerTensors::*> kParts[] = {
+      {"attn.q_proj", &LayerTensors::q},      {"attn.k_proj", &LayerTensors::k},
+      {"attn.v_proj", &LayerTensors::v},      {"attn.o_proj", &LayerTensors::o},
+      {"mlp.gate_proj", &LayerTensors::gate}, {"mlp.up_proj", &LayerTensors::up},
+      {"mlp.down_proj", &LayerTensors::down}};
+  const auto part =
+      std::ranges::find_if(kParts, [&](const auto& p) { return site == layer_site(block, p.first); });
+  EDGEQ_CHECK(part != std::end(kParts), "every site of a block is one of its products");
+  return layer.*(part->second);
+}
+
 LayerTensors weights_of(const Block& block) {
-  const auto linear = [&](std::string_view part) -> LinearTensors {
-    const std::string name = layer_site(block.index, part);
-    for (const Site& site : block.sites)
-      if (site.name == name) return {view_of(site.weight), view_of(site.bias)};
-    return {};
-  };
   const auto norm = [&](std::string_view part) {
     return find_norm(block.others, layer_site(block.index, part));
   };
-  return {.q = linear("attn.q_proj"),
-          .k = linear("attn.k_proj"),
-          .v = linear("attn.v_proj"),
-          .o = linear("attn.o_proj"),
-          .gate = linear("mlp.gate_proj"),
-          .up = linear("mlp.up_proj"),
-          .down = linear("mlp.down_proj"),
-          .attn_norm = norm("attn_norm"),
-          .attn_post_norm = norm("attn_post_norm"),
-          .mlp_norm = norm("mlp_norm"),
-          .mlp_post_norm = norm("mlp_post_norm"),
-          .q_norm = norm("attn.q_norm"),
-          .k_norm = norm("attn.k_norm")};
+  LayerTensors layer;
+  for (const Site& site : block.sites)
+    linear_of(layer, block.index, site.name) = {view_of(site.weight), view_of(site.bias)};
+  layer.attn_norm = norm("attn_norm");
+  layer.attn_post_norm = norm("attn_post_norm");
+  layer.mlp_norm = norm("mlp_norm");
+  layer.mlp_post_norm = norm("mlp_post_norm");
+  layer.q_norm = norm("attn.q_norm");
+  layer.k_norm = norm("attn.k_norm");
+  return layer;
 }
 
 at::Tensor linear(const at::Tensor& x, const LinearTensors& layer) {
@@ -216,7 +229,11 @@ at::Tensor Decoder::head_input(const Ends& ends, const at::Tensor& hidden) const
 
 at::Tensor Decoder::logits(const Ends& ends, const at::Tensor& head_input) const {
   const Site& head = ends.head_site();
-  at::Tensor logits = linear(head_input, {view_of(head.weight), view_of(head.bias)});
+  return logits(LinearTensors{view_of(head.weight), view_of(head.bias)}, head_input);
+}
+
+at::Tensor Decoder::logits(const LinearTensors& head, const at::Tensor& head_input) const {
+  at::Tensor logits = linear(head_input, head);
   if (config_.logit_divisor != 1) logits = logits / config_.logit_divisor;
   return config_.logit_soft_cap == 0 ? logits : soft_cap(logits, config_.logit_soft_cap);
 }

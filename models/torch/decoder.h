@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "models/block.h"
@@ -44,6 +45,10 @@ struct KeyValues {
 
 // f32 elements of `tensor` without a copy: it must outlive the result. Undefined for an empty tensor.
 at::Tensor view_of(const Tensor& tensor);
+// A copy, f32.
+Tensor tensor_of(const at::Tensor& values);
+// Where the weight of a site ("layers.<block>.attn.q_proj") stands in its layer.
+LinearTensors& linear_of(LayerTensors& layer, int block, std::string_view site);
 // The weights of a block, as views.
 LayerTensors weights_of(const Block& block);
 
@@ -78,6 +83,7 @@ class Decoder {
   // What the head reads.
   at::Tensor head_input(const Ends& ends, const at::Tensor& hidden) const;
   at::Tensor logits(const Ends& ends, const at::Tensor& head_input) const;
+  at::Tensor logits(const LinearTensors& head, const at::Tensor& head_input) const;
 
  private:
   at::Tensor norm(const at::Tensor& x, const NormTensors& norm) const;

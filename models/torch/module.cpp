@@ -5,6 +5,7 @@
 
 extern "C" const edgeq::TorchModule* edgeq_torch_module() {
   static constexpr edgeq::TorchModule kModule{EDGEQ_VERSION, EDGEQ_LIBTORCH_VERSION,
-                                              &edgeq::open_torch_blockwise, &edgeq::open_torch_model};
+                                              &edgeq::open_torch_blockwise, &edgeq::open_torch_model,
+                                              &edgeq::open_torch_backward};
   return &kModule;
 }

@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "models/blockwise_model.h"
+#include "models/gradients.h"
 #include "models/import.h"
 #include "models/language_model.h"
 
@@ -18,6 +19,7 @@ struct TorchModule {
   const char* libtorch;  // version of LibTorch, for reports
   std::unique_ptr<BlockwiseModel> (*open_blockwise)(std::shared_ptr<const Checkpoint>);
   std::unique_ptr<LanguageModel> (*open_model)(const Checkpoint&);
+  std::unique_ptr<BackwardModel> (*open_backward)(const ModelConfig&);
 };
 
 inline constexpr const char* kTorchModuleFile = "libedgeq_torch.so";

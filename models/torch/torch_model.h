@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "models/blockwise_model.h"
+#include "models/gradients.h"
 #include "models/import.h"
 #include "models/language_model.h"
 
@@ -19,5 +20,8 @@ std::unique_ptr<BlockwiseModel> open_torch_blockwise(std::shared_ptr<const Check
 // The whole model, its weights in memory. A packed file is opened through open_packed_checkpoint: the same
 // engine over dequantized codes.
 std::unique_ptr<LanguageModel> open_torch_model(const Checkpoint& checkpoint);
+
+// The way back through the model, for what needs gradients. Holds no weights.
+std::unique_ptr<BackwardModel> open_torch_backward(const ModelConfig& config);
 
 }  // namespace edgeq

@@ -411,5 +411,30 @@ TEST(Cli, ADryRunPlansFromHeadersAndWritesNothing) {
   EXPECT_EQ(dir.entries(), 0u);
 }
 
+TEST(Cli, AFileKeepsWithinItsBudgetAndIsTheSameForAnyNumberOfThreads) {
+  const TempDir dir;
+  const std::string mixed = "quantize mixed --windows 2 --model " + kTiny + " --calibration " + kTiny +
+                            "/calibration.txt --no-proof ";
+  const Outcome one = edgeq(mixed + "--budget 900kB --threads 1 -o " + dir.file("one"));
+  ASSERT_EQ(one.code, 0) << one.err;
+  EXPECT_THAT(one.out, AllOf(HasSubstr("budget 900.0 kB: "), HasSubstr("predicted KL 0.0")));
+  ASSERT_EQ(edgeq(mixed + "--budget 900kB --threads 2 -o " + dir.file("two")).code, 0);
+  EXPECT_EQ(read_text_file(dir.file("one")), read_text_file(dir.file("two")));
+  // What the header is reckoned to take at most is 2 % here, and a site's smallest step 1 %.
+  EXPECT_LE(fs::file_size(dir.file("one")), 900000u);
+  EXPECT_GE(fs::file_size(dir.file("one")), 865000u);
+  const std::string gguf = dir.file("tiny.gguf");
+  const Outcome made = edgeq(mixed + "--for gguf --budget 1100kB -o " + gguf);
+  ASSERT_EQ(made.code, 0) << made.err;
+  EXPECT_LE(fs::file_size(gguf), 1100000u);
+  EXPECT_GE(fs::file_size(gguf), 1050000u);
+  expect_error(edgeq(mixed + "--budget 10kB"), "budget: 10.0 kB is below what the candidates take: ");
+  expect_error(edgeq(mixed + "--budget 10MB"), "budget: 10.0 MB is above what the candidates take: ");
+  expect_error(edgeq(mixed + "--budget tiny"), "--budget: bytes is \"tiny\"; expected a number and a unit");
+  expect_error(
+      edgeq("quantize int4 --budget 4bpw --model " + kTiny + " --calibration " + kTiny + "/calibration.txt"),
+      "budget: no rule leaves it a choice");
+}
+
 }  // namespace
 }  // namespace edgeq

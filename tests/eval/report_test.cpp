@@ -141,5 +141,45 @@ TEST(Json, LatencySurvivesTheWayThroughAProcess) {
   EXPECT_THROW(parse_latency_json("{}"), Error);
 }
 
+BudgetReport sample_budget() {
+  BudgetReport budget{.budget = "5.0 MB", .budget_bytes = 4000000, .bytes = 3900000, .kl = 0.02};
+  budget.curve = {{2000000, 0.5}, {3000000, 0.05}, {4500000, 0.01}, {6000000, 0.001}};
+  budget.uniform = {{"int3 <s8>", {2000000, 0.5}}, {"int8-g32-sym", {6000000, 0.001}}};
+  SiteChoice& first = budget.sites.emplace_back();
+  first.site = "layers.0.attn.q_proj";
+  first.chosen = {"int4-g32-s8", 500000, 0.004};
+  first.smaller = {"int3-g32-s8", 400000, 0.016};
+  SiteChoice& second = budget.sites.emplace_back();
+  second.site = "layers.1.attn.q_proj";
+  second.chosen = {"int4-g32-s8", 500000, 0.002};
+  second.larger = {"int8-g32-sym", 900000, 0.0};
+  return budget;
+}
+
+TEST(BudgetReport, ThePriceIsTheSlopeOfTheCurveAtTheBudget) {
+  BudgetReport budget = sample_budget();
+  EXPECT_DOUBLE_EQ(budget_price(budget), 0.04 / 1500000);
+  budget.budget_bytes = 9000000;
+  EXPECT_EQ(budget_price(budget), 0);
+}
+
+TEST(BudgetReport, StandsInEveryFormOfTheReport) {
+  Report report = sample_report();
+  report.rows.back().budget = sample_budget();
+  const auto j = nlohmann::json::parse(report_json(report)).at("rows").at(1).at("budget");
+  EXPECT_EQ(j.at("predicted_kl"), 0.02);
+  EXPECT_EQ(j.at("curve").size(), 4u);
+  EXPECT_EQ(j.at("sites").at(0).at("smaller").at("scheme"), "int3-g32-s8");
+  EXPECT_FALSE(j.at("sites").at(0).contains("larger"));
+  EXPECT_THAT(report_markdown(report),
+              AllOf(HasSubstr("predicted KL 0.0200; a MB more would save 0.027"),
+                    HasSubstr("| layers.0.attn.q_proj | int4-g32-s8 | 500.0 kB | 0.004 | int3-g32-s8 (-0.100 "
+                              "MB) | +0.012 (0.12 a MB) | - | - |")));
+  const std::string html = report_html(report);
+  EXPECT_THAT(html, AllOf(HasSubstr("What a budget chose"), HasSubstr("chosen"), HasSubstr("int3 &lt;s8&gt;"),
+                          Not(HasSubstr("int3 <s8>"))));
+  EXPECT_THAT(report_html(sample_report()), Not(HasSubstr("What a budget chose")));
+}
+
 }  // namespace
 }  // namespace edgeq

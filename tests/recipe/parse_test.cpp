@@ -57,7 +57,7 @@ TEST(Recipe, EveryKeyIsRead) {
   EXPECT_EQ(r.rules[0].keep, DType::bf16);
   EXPECT_EQ(r.rules[0].line, 9);
   EXPECT_EQ(r.rules[1].quantizer, "gptq");
-  EXPECT_EQ(scheme_text(r.rules[1].scheme), "int4-g64-asym");
+  EXPECT_EQ(scheme_text(r.rules[1].schemes.at(0)), "int4-g64-asym");
   EXPECT_EQ(r.rules[1].options.values().at("damp"), "0.05");
   EXPECT_FALSE(r.rules[0].correct);
   EXPECT_EQ(r.rules[1].correct->values().at("strength"), "0.25");
@@ -93,7 +93,7 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(
         BadRecipe{"rules: []\n", 1, "no rules"},
         BadRecipe{"title: x\nruls: []\n", 2, "unknown key ruls in the recipe; did you mean rules?"},
-        BadRecipe{"title: x\nexport: [gguf]\n", 2, "expected one of calibration, compare"},
+        BadRecipe{"title: x\nexport: [gguf]\n", 2, "expected one of budget, calibration"},
         BadRecipe{"title: a\ntitle: b\n", 2, "key title appears twice"},
         BadRecipe{"- a\n- b\n", 1, "is not a map"},
         BadRecipe{"title: [a]\n", 1, "title is not a single value"},
@@ -166,6 +166,43 @@ TEST(Recipe, EveryRecipeOfTheRepositoryParses) {
 TEST(Recipe, AnUnknownNameListsTheBuiltInOnes) {
   EXPECT_THAT([] { load_recipe("int5"); },
               ThrowsMessage<Error>(AllOf(HasSubstr("int5"), HasSubstr("int4-gptq, int4-rtn"))));
+}
+
+TEST(Parse, ABudgetAndAListOfSchemesLeaveAChoice) {
+  const Recipe r = parse_recipe(
+      "budget: {bytes: 80.5 MB}\n"
+      "rules:\n"
+      "  - {match: \"*\", quantizer: gptq, scheme: [int3-g32-s8, iq4nl-g32-s8]}\n",
+      "r.yaml");
+  ASSERT_TRUE(r.budget.has_value());
+  EXPECT_EQ(r.budget->bytes, 80500000);
+  ASSERT_EQ(r.rules[0].schemes.size(), 2u);
+  EXPECT_EQ(scheme_text(r.rules[0].schemes[1]), "iq4nl-g32-s8");
+  const auto budget = [](const std::string& text) {
+    return [text] { parse_recipe("budget: " + text + "\nrules: [{match: \"*\", keep: f16}]\n", "r.yaml"); };
+  };
+  EXPECT_THAT(budget("{bytes: 80 apples}"),
+              ThrowsMessage<Error>("recipe r.yaml:1: bytes is \"80 apples\"; expected a number and a unit, "
+                                   "such as 80MB or 1.5GB"));
+  EXPECT_THAT(budget("{bits_per_weight: 33}"), ThrowsMessage<Error>(HasSubstr("bits_per_weight is \"33\"")));
+  EXPECT_THAT(budget("{}"), ThrowsMessage<Error>(HasSubstr("budget needs one of bytes and bits_per_weight")));
+  EXPECT_THAT(budget("{bytes: 80MB, bits_per_weight: 4}"),
+              ThrowsMessage<Error>(HasSubstr("budget needs one of bytes and bits_per_weight")));
+  EXPECT_THAT(budget("80MB"), ThrowsMessage<Error>(HasSubstr("budget is not a map")));
+}
+
+TEST(Budget, IsAQuantityOfBytesOrOfBits) {
+  EXPECT_EQ(parse_bytes("80MB"), 80000000);
+  EXPECT_EQ(parse_bytes("1.5 GB"), 1500000000);
+  EXPECT_EQ(parse_bytes("640kB"), 640000);
+  EXPECT_EQ(parse_bytes("123"), 123);
+  EXPECT_EQ(parse_bytes("123 B"), 123);
+  EXPECT_EQ(parse_budget("4.4bpw").bits_per_weight, 4.4);
+  EXPECT_EQ(parse_budget("4 bpw").bits_per_weight, 4);
+  EXPECT_EQ(parse_budget("80MB").bytes, 80000000);
+  for (const char* text : {"", "MB", "-1MB", "0", "0.1 B", "80mb", "80M", "1e400", "nan", "inf GB", "9e9 GB",
+                           "80MB ", "1e99", "bpw", "-4bpw", "nanbpw", "40bpw"})
+    EXPECT_THROW(parse_budget(text), Error) << text;
 }
 
 }  // namespace

@@ -152,5 +152,57 @@ TEST(Plan, TextGroupsSitesOfAKind) {
   EXPECT_THAT(text, AllOf(HasSubstr("layers.*.attn.q_proj"), HasSubstr("192 x 192"), HasSubstr("15 sites")));
 }
 
+const std::string kOpen =
+    "  - {match: \"head\", quantizer: gptq, scheme: int6-g32-sym}\n"
+    "  - {match: \"*\", quantizer: gptq, scheme: [int8-g32-sym, int3-g32-s8, int4-g32-s8]}\n";
+
+TEST(Plan, ABudgetLeavesSitesOpenAndAPlainRuleIsAHandOnIt) {
+  const Plan plan = plan_of(kOpen, true, "calibration: {corpus: t.txt}\nbudget: {bits_per_weight: 5}\n");
+  EXPECT_TRUE(plan.is_open());
+  EXPECT_TRUE(plan.needs_statistics());
+  EXPECT_EQ(plan.candidates[0].size(), 1u);
+  ASSERT_EQ(plan.candidates[1].size(), 3u);
+  EXPECT_EQ(scheme_text(plan.candidates[1][0].scheme), "int3-g32-s8");
+  EXPECT_LT(plan.candidates[1][1].bytes, plan.candidates[1][2].bytes);
+  EXPECT_EQ(plan.budget_bytes, plan.weights * 5 / 8);
+  EXPECT_THAT(plan_text(plan), AllOf(HasSubstr("one of int3-g32-s8 | int4-g32-s8 | int8-g32-sym"),
+                                     HasSubstr("a budget of 5 bits per weight chooses")));
+  std::vector<int> picks(plan.sites.size(), 2);
+  picks[0] = 0;
+  const Plan largest = choose(plan, picks);
+  EXPECT_FALSE(largest.is_open());
+  EXPECT_EQ(largest.weight_bytes, plan.largest_bytes());
+  EXPECT_EQ(largest.site("layers.1.mlp.up_proj").treatment(), "gptq int8-g32-sym");
+}
+
+TEST(Plan, CandidatesThatATargetMakesEqualAreOne) {
+  const std::string rules =
+      "  - {match: \"*\", quantizer: gptq, scheme: [int3-g32-s8, int4-g32-s8, iq4nl-g32-s8, int5-g32-sym, "
+      "int6-g32-s8, int8-g32-sym]}\n";
+  const Plan plan =
+      plan_of(rules, true, "for: gguf\ncalibration: {corpus: t.txt}\nbudget: {bits_per_weight: 5}\n");
+  std::vector<std::string> schemes;
+  for (const SitePlan& site : plan.candidates[1]) schemes.push_back(scheme_text(site.scheme));
+  EXPECT_THAT(schemes, testing::ElementsAre("int4-g32-sym", "iq4nl-g32", "int5-g32-sym", "int8-g32-sym"));
+  // Q5_0: 22 bytes for 32 weights, without the padding of panels.
+  EXPECT_EQ(plan.candidates[1][2].bytes, 192 * 192 / 32 * 22);
+}
+
+TEST(Plan, ABudgetOutsideOfWhatCandidatesTakeIsRefusedWithWhatIsPossible) {
+  const auto throws = [](const std::string& head, const std::string& rules = kOpen) {
+    return [=] { plan_of(rules, true, head + "calibration: {corpus: t.txt}\n"); };
+  };
+  EXPECT_THAT(throws("budget: {bits_per_weight: 2}\n"),
+              ThrowsMessage<Error>(AllOf(HasSubstr("recipe r: budget: 2 bits per weight is below what the "
+                                                   "candidates take: 3."),
+                                         HasSubstr(" bits per weight to 8."))));
+  EXPECT_THAT(throws("budget: {bits_per_weight: 20}\n"), ThrowsMessage<Error>(HasSubstr("is above what")));
+  EXPECT_THAT(
+      throws("budget: {bits_per_weight: 4}\n", "  - {match: \"*\", quantizer: gptq, scheme: int4-g32-sym}\n"),
+      ThrowsMessage<Error>("recipe r: budget: no rule leaves it a choice"));
+  EXPECT_THAT(throws(""),
+              ThrowsMessage<Error>("recipe r:4: several schemes and no budget to choose among them"));
+}
+
 }  // namespace
 }  // namespace edgeq

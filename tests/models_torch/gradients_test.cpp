@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "models/gradients.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "models/import.h"
+#include "models/torch/torch_model.h"
+#include "tests/support/golden_logits.h"
+
+namespace edgeq {
+namespace {
+
+Tensor waves(int64_t rows, int64_t cols, double pace) {
+  Tensor tensor(DType::f32, {rows, cols});
+  for (int64_t i = 0; i < tensor.size(); ++i) tensor.f32()[i] = float(std::sin(pace * double(i)));
+  return tensor;
+}
+
+double dot(const Tensor& a, const Tensor& b) {
+  double sum = 0;
+  for (int64_t i = 0; i < a.size(); ++i) sum += double(a.f32()[i]) * double(b.f32()[i]);
+  return sum;
+}
+
+// The slope of value(step) at 0.
+template <class Value>
+double central_difference(Value&& value) {
+  const double h = 5e-3;
+  return (value(h) - value(-h)) / (2 * h);
+}
+
+void move(Tensor& tensor, const Tensor& direction, double step) {
+  for (int64_t i = 0; i < tensor.size(); ++i)
+    tensor.f32()[i] += float(step * double(direction.f32()[i % direction.size()]));
+}
+
+class Gradients : public testing::TestWithParam<std::string> {
+ protected:
+  static constexpr int64_t kTokens = 13;
+  // The residual stream that leaves a block, by the engine's other face.
+  Tensor leaving(const Block& block, const Tensor& hidden) const {
+    State state{.hidden = hidden, .input = {}};
+    walk_->enter(block, state);
+    for (int s = 0; s < int(block.stages.size()); ++s) walk_->step(block, s, state);
+    return state.hidden;
+  }
+
+  std::shared_ptr<const Checkpoint> checkpoint_ = open_checkpoint(read_golden(GetParam()).folder);
+  std::unique_ptr<BlockwiseModel> walk_ = open_torch_blockwise(checkpoint_);
+  std::unique_ptr<BackwardModel> backward_ = open_torch_backward(checkpoint_->config());
+  int64_t hidden_ = checkpoint_->config().hidden;
+  Tensor x_ = waves(kTokens, hidden_, 1.7), pick_ = waves(kTokens, hidden_, 0.9);
+};
+
+// A bias added to a site's outputs changes the loss by the sum over tokens of gradient times bias. In f32 a
+// central difference of step h has an error of h^2 f''' / 6 + eps |f| / h: some 3e-3 of the slopes here.
+TEST_P(Gradients, AtEverySiteAreThoseOfFiniteDifferences) {
+  const Block block = load_block(*checkpoint_, 0);
+  const BlockGradients got = backward_->through_block(block, x_, pick_);
+  ASSERT_EQ(got.sites.size(), block.sites.size());
+  for (size_t s = 0; s < block.sites.size(); ++s) {
+    const int64_t out = block.sites[s].weight.rows();
+    const Tensor direction = waves(1, out, 2.3);
+    const double difference = central_difference([&](double step) {
+      Block moved = block;
+      Tensor& bias = moved.sites[s].bias;
+      if (bias.empty()) bias = Tensor(DType::f32, {out});
+      move(bias, direction, step);
+      return dot(leaving(moved, x_), pick_);
+    });
+    double slope = 0;
+    for (int64_t t = 0; t < kTokens; ++t)
+      for (int64_t r = 0; r < out; ++r)
+        slope += double(got.sites[s].matrix()(t, r)) * double(direction.f32()[r]);
+    EXPECT_NEAR(slope, difference, 1e-2 * std::abs(difference) + 2e-3) << block.sites[s].name;
+    EXPECT_GT(std::abs(1.05 * slope - difference), 1e-2 * std::abs(difference)) << "a 5 % error must show";
+  }
+}
+
+TEST_P(Gradients, OfTheStreamThatEntersABlockAreThoseOfFiniteDifferences) {
+  const Block block = load_block(*checkpoint_, 0);
+  const Tensor direction = waves(kTokens, hidden_, 0.37);
+  const double difference = central_difference([&](double step) {
+    Tensor moved = x_;
+    move(moved, direction, step);
+    return dot(leaving(block, moved), pick_);
+  });
+  const double slope = dot(backward_->through_block(block, x_, pick_).hidden, direction);
+  EXPECT_NEAR(slope, difference, 1e-2 * std::abs(difference));
+}
+
+// Of a loss that is linear in the logits, at the head's outputs and at the stream behind the last block.
+TEST_P(Gradients, ThroughTheHeadAreThoseOfFiniteDifferences) {
+  Ends ends = load_ends(*checkpoint_);
+  const int64_t vocab = ends.head_site().weight.rows();
+  const Tensor pick = waves(kTokens, vocab, 0.9), direction = waves(kTokens, hidden_, 0.37);
+  double loss = 0;
+  const LossGradient linear = [&](MatrixView<float> logits) {
+    loss = 0;
+    for (int64_t i = 0; i < pick.size(); ++i) {
+      loss += double(logits.data[i]) * double(pick.f32()[i]);
+      logits.data[i] = pick.f32()[i];
+    }
+  };
+  const HeadGradients got = backward_->through_head(ends, x_, linear);
+  const double by_stream = central_difference([&](double step) {
+    Tensor moved = x_;
+    move(moved, direction, step);
+    backward_->through_head(ends, moved, linear);
+    return loss;
+  });
+  EXPECT_NEAR(dot(got.hidden, direction), by_stream, 1e-2 * std::abs(by_stream));
+  ASSERT_EQ(got.site.rows(), kTokens);
+  ASSERT_EQ(got.site.cols(), vocab);
+}
+
+INSTANTIATE_TEST_SUITE_P(, Gradients,
+                         testing::Values("llama", "qwen2", "qwen3", "gemma2", "olmo2", "granite",
+                                         "stablelm-parallel", "gpt2"),
+                         [](const auto& info) {
+                           std::string name = info.param;
+                           std::erase(name, '-');
+                           return name;
+                         });
+
+}  // namespace
+}  // namespace edgeq
