@@ -56,12 +56,12 @@ void PackedSession::forward(int64_t end, int64_t rows) {
     check_interrupt();
     const int64_t size = std::min(Transformer::kMaxChunk, end - cached_), chunk_end = cached_ + size;
     const int64_t chunk_rows = std::clamp<int64_t>(chunk_end - first_row, 0, size);
-    model_->forward(
-        {.tokens = std::span(tokens_).subspan(size_t(cached_), size_t(size)),
-         .first = cached_,
-         .cache = &cache_,
-         .logit_rows = chunk_rows,
-         .logits = logits_.data() + (chunk_end - chunk_rows - first_row) * model_->logits_stride()});
+    const int64_t done_rows = std::max<int64_t>(0, cached_ - first_row);  // of those that are asked for
+    model_->forward({.tokens = std::span(tokens_).subspan(size_t(cached_), size_t(size)),
+                     .first = cached_,
+                     .cache = &cache_,
+                     .logit_rows = chunk_rows,
+                     .logits = logits_.data() + done_rows * model_->logits_stride()});
     cached_ = chunk_end;
   }
 }
