@@ -16,8 +16,9 @@ class AlignedBuffer {
  public:
   AlignedBuffer() = default;
   explicit AlignedBuffer(int64_t count) : memory_(allocate(count)) {
-    const auto address = reinterpret_cast<uintptr_t>(memory_.get());
-    data_ = reinterpret_cast<T*>(address + (kAlignment - address % kAlignment) % kAlignment);
+    void* begin = memory_.get();
+    size_t room = size_t(count) * sizeof(T) + kAlignment;
+    data_ = static_cast<T*>(std::align(kAlignment, size_t(count) * sizeof(T), begin, room));
   }
 
   T* data() noexcept { return data_; }
