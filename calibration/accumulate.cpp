@@ -94,6 +94,12 @@ void StatsAccumulator::add_products(std::span<const MatrixView<const float>> win
   });
 }
 
+std::vector<double> StatsAccumulator::square_means() const {
+  std::vector<double> means = square_sums_;
+  for (double& mean : means) mean /= double(tokens_);
+  return means;
+}
+
 InputStats StatsAccumulator::finish() {
   if (tokens_ == 0) throw Error("calibration saw no tokens; expected at least one window");
   InputStats stats;

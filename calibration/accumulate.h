@@ -21,6 +21,9 @@ class StatsAccumulator {
   // summing the windows in order, on parallel_for's threads with one BLAS thread each.
   void add(std::span<const MatrixView<const float>> windows);
 
+  // [d] mean x_j^2 over the rows added so far, at least one.
+  std::vector<double> square_means() const;
+
   // Divides by the number of rows seen; called once, at the end. Throws Error when none were, or when a
   // statistic is not finite (it names the column).
   InputStats finish();

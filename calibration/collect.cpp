@@ -17,37 +17,31 @@ std::vector<MatrixView<const float>> matrices(std::span<const State> states, Ten
   return windows;
 }
 
+// sum_j |after_j - before_j| / sum_j after_j, of numbers that are not negative.
+double relative_change(std::span<const double> before, std::span<const double> after) {
+  double change = 0, total = 0;
+  for (size_t j = 0; j < after.size(); ++j) {
+    change += std::abs(after[j] - before[j]);
+    total += after[j];
+  }
+  return total > 0 ? change / total : 0;
+}
+
 }  // namespace
 
 InputStats stage_stats(std::span<const State> states, unsigned needs) {
   if (states.empty()) throw Error("calibration has no windows; expected at least one");
-  const auto windows = matrices(states, &State::input);
+  const auto matrices_of_all = matrices(states, &State::input);
+  const std::span windows(matrices_of_all);
+  const size_t early = windows.size() - windows.size() / 4;
   StatsAccumulator accumulator(windows.front().cols, needs);
-  accumulator.add(windows);
-  return accumulator.finish();
-}
-
-double last_quarter_change(std::span<const State> states) {
-  const size_t early = states.size() - states.size() / 4;
-  if (early == states.size()) return 0;
-  std::vector<double> first(size_t(states[0].input.cols())), all;
-  double tokens = 0, early_tokens = 0;
-  const auto add = [&](const State& state, std::vector<double>& sums) {
-    const auto x = state.input.matrix();
-    tokens += double(x.rows);
-    for (int64_t r = 0; r < x.rows; ++r)
-      for (int64_t j = 0; j < x.cols; ++j) sums[size_t(j)] += double(x(r, j)) * double(x(r, j));
-  };
-  for (const State& state : states.first(early)) add(state, first);
-  early_tokens = tokens;
-  all = first;
-  for (const State& state : states.subspan(early)) add(state, all);
-  double change = 0, total = 0;
-  for (size_t j = 0; j < all.size(); ++j) {
-    change += std::abs(all[j] / tokens - first[j] / early_tokens);
-    total += all[j] / tokens;
-  }
-  return total > 0 ? change / total : 0;
+  accumulator.add(windows.first(early));
+  const std::vector<double> before = accumulator.square_means();
+  accumulator.add(windows.subspan(early));
+  const double change = relative_change(before, accumulator.square_means());
+  InputStats stats = accumulator.finish();
+  stats.last_quarter_change = change;
+  return stats;
 }
 
 Tensor input_cross_moment(std::span<const State> reference, std::span<const State> states) {

@@ -12,10 +12,6 @@ namespace edgeq {
 // Statistics of `state.input` of all states, in order. Throws Error when there are none.
 InputStats stage_stats(std::span<const State> states, unsigned needs);
 
-// How far the mean squares m of the inputs still moved with the last quarter of the windows:
-//   sum_j |m_j - m'_j| / sum_j m_j, m' over the first three quarters; 0 with fewer than four windows.
-double last_quarter_change(std::span<const State> states);
-
 // The moments of (float model's value - value of `states`) with `state.input`, on the same windows: of what
 // the stage reads, and of the residual stream that its outputs may be added to.
 Tensor input_cross_moment(std::span<const State> reference, std::span<const State> states);

@@ -26,6 +26,9 @@ struct InputStats {
   Tensor hessian;      // [d, d] mean x x^T (symmetric, undamped), or empty when not needed
   Tensor cross;        // [d, d] mean (X - x) x^T, or empty with one stream
   Tensor residual;     // [out, d] mean (R - r) x^T for sites that add to the residual stream r, else empty
+  // How far the mean squares still moved with the last quarter of the windows: sum_j |m_j - m'_j| / sum_j
+  // m_j, m' over the first three quarters. 0 with fewer than four windows, and for statistics from a cache.
+  double last_quarter_change = 0;
 
   int64_t width() const { return abs_max.size(); }
 };

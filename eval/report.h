@@ -28,7 +28,7 @@ struct SiteReport {
   double damping = 0;
   int damping_raises = 0;
   int64_t dead_columns = 0;
-  double last_quarter_change = 0;  // of the inputs' mean squares (calibration/collect.h)
+  double last_quarter_change = 0;  // of the inputs' mean squares (calibration/stats.h)
 };
 
 // One model in the table: the float model, or one recipe's result.

@@ -124,12 +124,11 @@ PartResult compress_block(const CompressInputs& in, const Block& original, Block
     const int64_t width = block.sites[size_t(stage.sites[0])].weight.cols();
     const InputStats stats = streams != nullptr ? streams->stats(needs, stage.adds_to_hidden)
                                                 : stats_without_walk(in, stage_name(block, s), width, needs);
-    const double change = streams != nullptr ? streams->last_quarter_change() : 0;
     for (int i : stage.sites) {
       check_interrupt();
       Site& site = block.sites[size_t(i)];
       result.sites.push_back(compress_site(in.plan.site(site.name), site, stats));
-      result.sites.back().report.last_quarter_change = change;
+      result.sites.back().report.last_quarter_change = stats.last_quarter_change;
     }
     if (streams != nullptr) streams->step(original, block, s);
   }

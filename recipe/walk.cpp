@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "calibration/collect.h"
 #include "core/error.h"
 #include "core/parallel.h"
 #include "models/names.h"

@@ -8,7 +8,6 @@
 #include <string>
 #include <vector>
 
-#include "calibration/collect.h"
 #include "calibration/round_inputs.h"
 #include "calibration/stats.h"
 #include "models/blockwise_model.h"
@@ -54,7 +53,6 @@ class Streams {
   // Of the inputs that the stages of the block to come will read in the compressed model, were it not
   // compressed itself. The streams stay where they are, before the block.
   std::vector<InputStats> look_ahead(const Block& block, unsigned needs) const;
-  double last_quarter_change() const { return edgeq::last_quarter_change(now_.states()); }
   // Of the inputs that the current stage of the compressed model reads. adds_to_hidden: as in Stage.
   InputStats stats(unsigned needs, bool adds_to_hidden) const;
 

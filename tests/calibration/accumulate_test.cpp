@@ -155,5 +155,18 @@ TEST(Collect, ReadsTheInputsOfAllStatesInOrder) {
   EXPECT_TRUE(same(stats.hessian, expected.hessian));
 }
 
+// Column 0 holds 1, 1, 1, 3 in four windows of one token, column 1 always 2: mean squares of 1 and 4 after
+// three windows, of 3 and 4 after all.
+TEST(Collect, SaysHowFarMeanSquaresMovedWithTheLastQuarterOfTheWindows) {
+  std::vector<State> states(4);
+  for (size_t i = 0; i < states.size(); ++i) {
+    states[i].input = Tensor(DType::f32, {1, 2});
+    states[i].input.matrix()(0, 0) = i == 3 ? 3.0f : 1.0f;
+    states[i].input.matrix()(0, 1) = 2.0f;
+  }
+  EXPECT_DOUBLE_EQ(stage_stats(states, kNeedMoments).last_quarter_change, (3.0 - 1.0) / (3.0 + 4.0));
+  EXPECT_EQ(stage_stats(std::span(states).first(3), kNeedMoments).last_quarter_change, 0);
+}
+
 }  // namespace
 }  // namespace edgeq
