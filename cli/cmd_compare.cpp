@@ -81,11 +81,7 @@ Report compare(const CompareArgs& args, ProgressBar& bar) {
 void run_compare(const CompareArgs& args) {
   ProgressBar bar(args.quiet || args.json);
   const Report report = compare(args, bar);
-  if (!args.html.empty()) {
-    OutputFile out(args.html, OutputFile::Existing::replace);
-    out.write(report_html(report));
-    out.commit();
-  }
+  if (!args.html.empty()) write_file(args.html, report_html(report), OutputFile::Existing::replace);
   if (args.json) {
     fmt::print("{}\n", report_json(report));
     return;

@@ -40,12 +40,6 @@ std::string continuation(const OpenModel& open, const std::string& prompt, int64
   return open.tokenizer.decode(made);
 }
 
-void write_text(const std::string& path, const std::string& text) {
-  OutputFile out(path, OutputFile::Existing::replace);
-  out.write(text);
-  out.commit();
-}
-
 std::string_view kind_of(const std::string& target, const std::string& output) {
   if (std::filesystem::is_directory(output)) return "folder";
   return target == "packed" ? "packed file" : "file";
@@ -134,9 +128,10 @@ void prove_files(const ProofJob& job, ProgressBar& bar) {
                      reference_row(floats, report.rows.front().quality, tasks, measure, bar.callback()));
   bar.finish_line();
   const std::string stem = job.files.back().path + ".report";
-  write_text(stem + ".json", report_json(report));
-  write_text(stem + ".md", report_markdown(report));
-  write_text(stem + ".html", report_html(report));
+  constexpr auto kReplace = OutputFile::Existing::replace;
+  write_file(stem + ".json", report_json(report), kReplace);
+  write_file(stem + ".md", report_markdown(report), kReplace);
+  write_file(stem + ".html", report_html(report), kReplace);
   if (job.json) {
     fmt::print("{}\n", report_json(report));
     return;

@@ -66,9 +66,9 @@ Windows self_windows(const Checkpoint& checkpoint, int64_t count, int64_t length
     report_progress(progress, "write own text", w + 1, count);
   }
   std::filesystem::create_directories(folder);
-  OutputFile out(path, OutputFile::Existing::replace);
-  out.write(std::as_bytes(std::span(windows.tokens)));
-  out.commit();
+  const auto bytes = std::as_bytes(std::span(windows.tokens));
+  write_file(path, {reinterpret_cast<const char*>(bytes.data()), bytes.size()},
+             OutputFile::Existing::replace);
   return windows;
 }
 

@@ -174,4 +174,10 @@ void OutputFile::write_through(std::span<const std::byte> bytes, int64_t offset)
   }
 }
 
+void write_file(const std::string& path, std::string_view text, OutputFile::Existing existing) {
+  OutputFile out(path, existing);
+  out.write(text);
+  out.commit();
+}
+
 }  // namespace edgeq

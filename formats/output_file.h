@@ -62,4 +62,8 @@ class OutputFile {
   std::vector<std::byte> buffer_;  // bytes not yet handed over
 };
 
+// A small file in one go. Throws Error as OutputFile does.
+void write_file(const std::string& path, std::string_view text,
+                OutputFile::Existing existing = OutputFile::Existing::refuse);
+
 }  // namespace edgeq

@@ -85,11 +85,7 @@ void OutputFolder::open_partial() {
   if (error) fail("clear", partial_, error.value());
 }
 
-void OutputFolder::write(std::string_view name, std::string_view text) {
-  OutputFile out(file(name));
-  out.write(text);
-  out.commit();
-}
+void OutputFolder::write(std::string_view name, std::string_view text) { write_file(file(name), text); }
 
 void OutputFolder::commit() {
   EDGEQ_CHECK(descriptor_ >= 0, "a folder is committed once");

@@ -140,9 +140,7 @@ Journal::Journal(std::string folder, const std::string& key) : folder_(std::move
   }
   fs::create_directories(folder_, error);
   if (error) throw Error(fmt::format("{}: cannot be created: {}", folder_, error.message()));
-  OutputFile out(key_path.string());
-  out.write(key);
-  out.commit();
+  write_file(key_path.string(), key);
 }
 
 std::string Journal::path_of(const std::string& part) const {
