@@ -16,6 +16,7 @@
 #include "core/error.h"
 #include "core/parallel.h"
 #include "core/text.h"
+#include "formats/output_folder.h"
 #include "models/checkpoint_blocks.h"
 #include "recipe/parse.h"
 #include "recipe/pipeline.h"
@@ -47,11 +48,6 @@ Recipe load_with_overrides(const QuantizeArgs& args, const std::string& name) {
   if (args.no_proof) recipe.prove.corpus.clear();
   if (!args.output.empty()) recipe.output = args.output;
   return recipe;
-}
-
-std::string without_slash(std::string path) {
-  while (path.size() > 1 && path.back() == '/') path.pop_back();
-  return path;
 }
 
 // "models/Llama-3.2-1B/" with int4 -> "Llama-3.2-1B-int4.packed"; a folder names its target:

@@ -29,12 +29,12 @@ Error already_exists(const std::string& path) {
       .set_hint("remove it or choose another output");
 }
 
+}  // namespace
+
 std::string without_slash(std::string path) {
   while (path.size() > 1 && path.back() == '/') path.pop_back();
   return path;
 }
-
-}  // namespace
 
 void require_replaceable_folder(const std::string& path) {
   std::error_code error;

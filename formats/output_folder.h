@@ -11,6 +11,9 @@
 
 namespace edgeq {
 
+// "folder/" -> "folder"; "/" stays.
+std::string without_slash(std::string path);
+
 // Throws Error unless `path` is a folder of files with a config.json (of Hugging Face) or a model.packed (of
 // a device). Nothing else is ever replaced, since replacing removes: a mistyped path must not cost a home.
 void require_replaceable_folder(const std::string& path);

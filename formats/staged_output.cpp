@@ -25,9 +25,7 @@ void refuse_existing(const std::string& output) {
 }
 
 StagedOutput::StagedOutput(std::string path, OutputFile::Existing existing)
-    : path_(std::move(path)), existing_(existing) {
-  while (path_.size() > 1 && path_.ends_with('/')) path_.pop_back();
-  staged_ = path_ + ".unverified";
+    : path_(without_slash(std::move(path))), staged_(path_ + ".unverified"), existing_(existing) {
   std::error_code ignored;
   if (existing_ == OutputFile::Existing::refuse) refuse_existing(path_);
   if (fs::is_directory(path_, ignored)) require_replaceable_folder(path_);

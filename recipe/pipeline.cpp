@@ -18,13 +18,17 @@
 namespace edgeq {
 namespace {
 
+// " damp=0.01 order=none"
+std::string options_key(const Options& options) {
+  std::string key;
+  for (const auto& [name, value] : options.values()) key += fmt::format(" {}={}", name, value);
+  return key;
+}
+
 std::string site_key(const Plan& plan, const SitePlan& site) {
-  std::string key = fmt::format("{} {}", site.name, site.treatment());
   const Rule& rule = plan.recipe.rules[size_t(site.rule)];
-  for (const auto& [name, value] : rule.options.values()) key += fmt::format(" {}={}", name, value);
-  if (site.correction)
-    for (const auto& [name, value] : rule.correct->values())
-      key += fmt::format(" correct {}={}", name, value);
+  std::string key = fmt::format("{} {}{}", site.name, site.treatment(), options_key(rule.options));
+  if (site.correction) key += " correct" + options_key(*rule.correct);
   for (const std::string& name : rule.refine) key += " " + name;
   return key + '\n';
 }
@@ -40,11 +44,8 @@ std::string journal_key(const Plan& plan, const QuantizeInputs& in) {
                                                     : "statistics of the float model\n";
   if (plan.recipe.calibration.inputs != Inputs::floats)
     key += fmt::format("inputs {}\n", inputs_text(plan.recipe.calibration.inputs));
-  for (const TransformSpec& transform : plan.recipe.transforms) {
-    key += "transform " + transform.name;
-    for (const auto& [name, value] : transform.options.values()) key += fmt::format(" {}={}", name, value);
-    key += '\n';
-  }
+  for (const TransformSpec& transform : plan.recipe.transforms)
+    key += fmt::format("transform {}{}\n", transform.name, options_key(transform.options));
   if (plan.is_open()) key += fmt::format("{} bytes for all sites\n", plan.budget_bytes);
   for (const auto& candidates : plan.candidates)
     for (const SitePlan& site : candidates) key += site_key(plan, site);

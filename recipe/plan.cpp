@@ -153,6 +153,33 @@ std::string kind_of(const std::string& name) {
   return "layers.*" + name.substr(dot);
 }
 
+std::string budget_place(const Recipe& recipe) { return fmt::format("recipe {}: budget", recipe.name); }
+
+// What the sites may take together. Throws Error when no choice, or every choice, stays within it.
+int64_t budget_for_sites(const Plan& plan, const Checkpoint& checkpoint) {
+  const Budget& budget = *plan.recipe.budget;
+  if (!plan.is_open())
+    throw Error(fmt::format("{}: no rule leaves it a choice", budget_place(plan.recipe)))
+        .set_hint("give a rule a list: scheme: [iq4nl-g32-s8, int6-g32-s8]");
+  int64_t beside = 0, bytes = 0;
+  if (budget.bytes != 0) {
+    beside = plan.target->beside_bytes(plan.config, checkpoint.tokenizer());
+    bytes = budget.bytes - beside;
+  } else {
+    bytes = int64_t(budget.bits_per_weight * double(plan.weights) / 8);
+  }
+  const auto in_its_terms = [&](int64_t weights) {
+    return budget.bytes != 0
+               ? bytes_text(weights + beside)
+               : fmt::format("{:.3f} bits per weight", 8 * double(weights) / double(plan.weights));
+  };
+  if (bytes < plan.weight_bytes || bytes > plan.largest_bytes())
+    throw Error(fmt::format("{}: {} is {} what the candidates take: {} to {}", budget_place(plan.recipe),
+                            budget_text(budget), bytes < plan.weight_bytes ? "below" : "above",
+                            in_its_terms(plan.weight_bytes), in_its_terms(plan.largest_bytes())));
+  return bytes;
+}
+
 }  // namespace
 
 unsigned SitePlan::needs() const {
@@ -209,37 +236,6 @@ bool Plan::needs_two_streams() const {
   return std::any_of(sites.begin(), sites.end(),
                      [](const SitePlan& s) { return (s.needs() & kNeedCross) != 0; });
 }
-
-namespace {
-
-std::string budget_place(const Recipe& recipe) { return fmt::format("recipe {}: budget", recipe.name); }
-
-// What the sites may take together. Throws Error when no choice, or every choice, stays within it.
-int64_t budget_for_sites(const Plan& plan, const Checkpoint& checkpoint) {
-  const Budget& budget = *plan.recipe.budget;
-  if (!plan.is_open())
-    throw Error(fmt::format("{}: no rule leaves it a choice", budget_place(plan.recipe)))
-        .set_hint("give a rule a list: scheme: [iq4nl-g32-s8, int6-g32-s8]");
-  int64_t beside = 0, bytes = 0;
-  if (budget.bytes != 0) {
-    beside = plan.target->beside_bytes(plan.config, checkpoint.tokenizer());
-    bytes = budget.bytes - beside;
-  } else {
-    bytes = int64_t(budget.bits_per_weight * double(plan.weights) / 8);
-  }
-  const auto in_its_terms = [&](int64_t weights) {
-    return budget.bytes != 0
-               ? bytes_text(weights + beside)
-               : fmt::format("{:.3f} bits per weight", 8 * double(weights) / double(plan.weights));
-  };
-  if (bytes < plan.weight_bytes || bytes > plan.largest_bytes())
-    throw Error(fmt::format("{}: {} is {} what the candidates take: {} to {}", budget_place(plan.recipe),
-                            budget_text(budget), bytes < plan.weight_bytes ? "below" : "above",
-                            in_its_terms(plan.weight_bytes), in_its_terms(plan.largest_bytes())));
-  return bytes;
-}
-
-}  // namespace
 
 Plan make_plan(const Recipe& recipe, const Checkpoint& checkpoint) {
   Plan plan;
