@@ -11,6 +11,7 @@
 #include "cli/engines.h"
 #include "cli/progress_bar.h"
 #include "cli/proof.h"
+#include "cli/scoring_options.h"
 #include "core/error.h"
 #include "formats/output_file.h"
 #include "recipe/prove.h"
@@ -38,10 +39,7 @@ std::vector<std::string> names_of(const std::vector<std::string>& paths) {
 }
 
 std::vector<Task> tasks_of(const CompareArgs& args, const OpenModel& open) {
-  std::vector<Task> tasks;
-  for (const std::string& file : args.tasks)
-    tasks.push_back(read_task(file, open.tokenizer, open.model->config().context, args.task_options));
-  return tasks;
+  return read_tasks(args.tasks, open.tokenizer, open.model->config().context, args.task_options);
 }
 
 Report compare(const CompareArgs& args, ProgressBar& bar) {
@@ -100,16 +98,8 @@ void add_compare_command(CLI::App& app) {
   command->add_option("--against", args->against,
                       "what divergence is measured from, shown first; default: the first model");
   command->add_option("--tasks", args->tasks, "multiple-choice tasks, as for edgeq eval");
-  command->add_option("--limit", args->task_options.limit, "items of each task, from the start, 0: all")
-      ->check(CLI::Range(int64_t(0), int64_t(1) << 30))
-      ->capture_default_str();
-  command->add_option("--delimiter", args->task_options.delimiter, "between context and choice");
-  command->add_option("--context", args->context, "tokens of a window")
-      ->check(CLI::Range(int64_t(4), int64_t(1) << 20))
-      ->capture_default_str();
-  command->add_option("--windows", args->windows, "windows from the start of the text, 0: all")
-      ->check(CLI::Range(int64_t(0), int64_t(1) << 30))
-      ->capture_default_str();
+  add_task_options(*command, args->task_options);
+  add_window_options(*command, args->context, args->windows);
   command->add_flag("--speed", args->speed,
                     "measure prefill, decode and memory, each model in its own process");
   command->add_option("--threads", args->threads, "threads, 0: all cores")->check(CLI::Range(0, 256));

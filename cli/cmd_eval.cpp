@@ -13,6 +13,7 @@
 #include "cli/kv_option.h"
 #include "cli/kv_sweep.h"
 #include "cli/progress_bar.h"
+#include "cli/scoring_options.h"
 #include "core/error.h"
 #include "core/text.h"
 #include "eval/json.h"
@@ -67,8 +68,8 @@ void print_task(const TaskScore& score, const TaskScore* reference) {
 }
 
 // In this model's own tokens, which need not be the reference's.
-Task read_model_task(const OpenModel& open, const std::string& file, const TaskOptions& options) {
-  return read_task(file, open.tokenizer, open.model->config().context, options);
+std::vector<Task> read_model_tasks(const OpenModel& open, const EvalArgs& args) {
+  return read_tasks(args.tasks, open.tokenizer, open.model->config().context, args.task_options);
 }
 
 void evaluate(EvalArgs& args) {
@@ -103,11 +104,9 @@ void evaluate(EvalArgs& args) {
     if (reference) check_same_tokens(*reference, open, args.text, *corpus);
     windows = cut_windows(*corpus, args.context, args.windows);
   }
-  std::vector<Task> tasks, reference_tasks;
-  for (const std::string& file : args.tasks) {
-    tasks.push_back(read_model_task(open, file, args.task_options));
-    if (reference) reference_tasks.push_back(read_model_task(*reference, file, args.task_options));
-  }
+  const std::vector<Task> tasks = read_model_tasks(open, args);
+  const std::vector<Task> reference_tasks =
+      reference ? read_model_tasks(*reference, args) : std::vector<Task>();
 
   ProgressBar bar(args.quiet || args.json);
   const LanguageModel* against = reference ? reference->model.get() : nullptr;
@@ -146,17 +145,8 @@ void add_eval_command(CLI::App& app) {
       "{\"context_options\", \"continuation\", \"gold\"}; --json has accuracy, accuracy_norm, stderr");
   command->add_option("--against", args->against,
                       "reference model: KL divergence, top-1 agreement, difference");
-  command->add_option("--context", args->context, "tokens of a window")
-      ->check(CLI::Range(int64_t(4), int64_t(1) << 20))
-      ->capture_default_str();
-  command->add_option("--windows", args->windows, "windows from the start of the text, 0: all")
-      ->check(CLI::Range(int64_t(0), int64_t(1) << 30))
-      ->capture_default_str();
-  command->add_option("--limit", args->task_options.limit, "items of each task, from the start, 0: all")
-      ->check(CLI::Range(int64_t(0), int64_t(1) << 30))
-      ->capture_default_str();
-  command->add_option("--delimiter", args->task_options.delimiter,
-                      "between context and choice, a space unless told, such as $'\\nAnswer: '");
+  add_window_options(*command, args->context, args->windows);
+  add_task_options(*command, args->task_options);
   command->add_option("--engine", args->engine, "engine of float models: auto, runtime or torch")
       ->check(CLI::IsMember({"auto", "runtime", "torch"}))
       ->capture_default_str();

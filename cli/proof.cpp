@@ -100,10 +100,8 @@ void prove_files(const ProofJob& job, ProgressBar& bar) {
           {.prompt_tokens = spec.prompt_tokens, .tokens = spec.tokens, .repeats = 3, .threads = job.threads});
     };
   const Windows calibration = some_calibration_windows(job.calibration, windows.count());
-  std::vector<Task> tasks;
-  for (const std::string& task : spec.tasks)
-    tasks.push_back(
-        read_task(task, reference.tokenizer, reference.model->config().context, {.limit = spec.task_items}));
+  const std::vector<Task> tasks = read_tasks(spec.tasks, reference.tokenizer,
+                                             reference.model->config().context, {.limit = spec.task_items});
   Report report = blank_report(corpus, reference, spec.context);
   describe_job(job, windows, report);
   for (const ProofFile& file : job.files) {

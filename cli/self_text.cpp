@@ -18,8 +18,7 @@ namespace {
 
 TokenId first_token(const Tokenizer& tokenizer, int64_t vocab, int64_t window) {
   if (window % 2 == 1) return TokenId(Random(uint64_t(window)).below(uint64_t(vocab)));
-  if (tokenizer.bos()) return *tokenizer.bos();
-  return tokenizer.end_tokens().empty() ? 0 : tokenizer.end_tokens().front();
+  return opening_token(tokenizer).value_or(0);
 }
 
 // The whole window: where the model ends a text it begins another in the same window, as in training.

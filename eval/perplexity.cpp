@@ -11,6 +11,7 @@
 #include "core/error.h"
 #include "core/interrupt.h"
 #include "eval/likelihood.h"
+#include "eval/statistics.h"
 
 namespace edgeq {
 namespace {
@@ -99,20 +100,6 @@ std::vector<Prediction> score_window(const LanguageModel& model, const LanguageM
                std::span(scores).subspan(size_t(begin), count));
   }
   return scores;
-}
-
-double mean(std::span<const double> values) {
-  double sum = 0;
-  for (double v : values) sum += v;
-  return sum / double(values.size());
-}
-
-double standard_error(std::span<const double> values) {
-  if (values.size() < 2) return 0;
-  const double center = mean(values);
-  double squares = 0;
-  for (double v : values) squares += (v - center) * (v - center);
-  return std::sqrt(squares / double(values.size() - 1) / double(values.size()));
 }
 
 // Linear interpolation between order statistics, as NumPy's default.

@@ -14,7 +14,9 @@
 #include "core/interrupt.h"
 #include "core/text.h"
 #include "eval/likelihood.h"
+#include "eval/statistics.h"
 #include "formats/mapped_file.h"
+#include "models/corpus.h"
 
 namespace edgeq {
 namespace {
@@ -31,10 +33,8 @@ std::vector<TokenId> encode_text(std::string_view text, const Tokenizer& tokeniz
   return tokens;
 }
 
-// What stands for an empty context: lm-evaluation-harness takes BOS, or else the end of a text.
 TokenId empty_context(const Tokenizer& tokenizer) {
-  if (tokenizer.bos()) return *tokenizer.bos();
-  if (!tokenizer.end_tokens().empty()) return tokenizer.end_tokens().front();
+  if (const auto token = opening_token(tokenizer)) return *token;
   throw Error("the context is empty and this model has no token to begin with");
 }
 
@@ -158,13 +158,7 @@ struct MeanOf {
   double mean = 0, standard_error = 0;
 };
 
-MeanOf mean_of(const std::vector<double>& values) {
-  const auto n = double(values.size());
-  double sum = 0, squares = 0;
-  for (const double v : values) sum += v;
-  for (const double v : values) squares += (v - sum / n) * (v - sum / n);
-  return {sum / n, values.size() < 2 ? 0 : std::sqrt(squares / (n - 1) / n)};
-}
+MeanOf mean_of(const std::vector<double>& values) { return {mean(values), standard_error(values)}; }
 
 MeanOf mean_of(const std::vector<bool>& right) {
   return mean_of(std::vector<double>(right.begin(), right.end()));
@@ -203,6 +197,13 @@ Task read_task(const std::string& file, const Tokenizer& tokenizer, int64_t cont
   }
   if (task.items.empty()) throw Error(fmt::format("{}: no items in it; expected JSON lines", file));
   return task;
+}
+
+std::vector<Task> read_tasks(std::span<const std::string> files, const Tokenizer& tokenizer, int64_t context,
+                             const TaskOptions& options) {
+  std::vector<Task> tasks;
+  for (const std::string& file : files) tasks.push_back(read_task(file, tokenizer, context, options));
+  return tasks;
 }
 
 TaskScore score_task(const LanguageModel& model, const Task& task, const Progress& progress) {

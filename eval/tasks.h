@@ -15,6 +15,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -49,6 +50,8 @@ struct TaskOptions {
 // no room for; and for a file without items. Lines beyond the limit are not read.
 Task read_task(const std::string& file, const Tokenizer& tokenizer, int64_t context,
                const TaskOptions& options);
+std::vector<Task> read_tasks(std::span<const std::string> files, const Tokenizer& tokenizer, int64_t context,
+                             const TaskOptions& options);
 
 // What a model made of a task. Standard errors are those of a mean over items, sqrt(variance / (n - 1)).
 struct TaskScore {

@@ -81,6 +81,11 @@ Corpus read_corpus(const std::string& path, const Tokenizer& tokenizer) {
   });
 }
 
+std::optional<TokenId> opening_token(const Tokenizer& tokenizer) {
+  if (tokenizer.bos() || tokenizer.end_tokens().empty()) return tokenizer.bos();
+  return tokenizer.end_tokens().front();
+}
+
 Windows cut_windows(const Corpus& corpus, int64_t length, int64_t count) {
   if (length < 1) throw Error(fmt::format("windows of {} tokens; expected at least 1", length));
   if (count < 0) throw Error(fmt::format("{} windows; expected 0 (all that fit) or more", count));

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -24,6 +25,10 @@ struct Corpus {
 Corpus read_corpus(const std::string& path, const Tokenizer& tokenizer);
 // The same for JSON lines in memory.
 Corpus corpus_of_json_lines(const std::string& name, std::string_view lines, const Tokenizer& tokenizer);
+
+// What may stand before any text: BOS or, as lm-evaluation-harness has it, what ends the text before. None:
+// the tokenizer has neither.
+std::optional<TokenId> opening_token(const Tokenizer& tokenizer);
 
 struct Windows {
   int64_t length = 0;  // tokens of each window

@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <span>
+
+namespace edgeq {
+
+double mean(std::span<const double> values);
+// Of the mean: sqrt(sum (v - mean)^2 / (n - 1) / n); 0 for fewer than two values.
+double standard_error(std::span<const double> values);
+
+}  // namespace edgeq
