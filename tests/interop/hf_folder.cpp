@@ -6,13 +6,13 @@
 //
 // LAYOUT: floats (F32), gptq, gptq-v2, awq, compressed, w8a8. MODEL is what open_checkpoint reads. With a
 // SCHEME its linear layers are rounded to that grid, else they are written with the codes that they have.
-#include <cstdio>
 #include <map>
 
 #include "core/error.h"
 #include "formats/mapped_file.h"
 #include "models/export_hf.h"
 #include "models/sites.h"
+#include "tests/interop/run_main.h"
 #include "tests/support/quantized_tiny.h"
 
 using namespace edgeq;
@@ -87,11 +87,5 @@ void run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  try {
-    run(argc, argv);
-    return 0;
-  } catch (const Error& error) {
-    std::fprintf(stderr, "interop_hf_folder: %s\n", error.what());
-    return 1;
-  }
+  return run_main("interop_hf_folder", [&] { run(argc, argv); });
 }

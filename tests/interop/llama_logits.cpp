@@ -13,7 +13,6 @@
 #include <fmt/format.h>
 
 #include <cmath>
-#include <cstdio>
 #include <cstring>
 
 #include "cli/open_model.h"
@@ -21,6 +20,7 @@
 #include "eval/perplexity.h"
 #include "formats/mapped_file.h"
 #include "models/corpus.h"
+#include "tests/interop/run_main.h"
 
 using namespace edgeq;
 
@@ -159,11 +159,5 @@ void run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  try {
-    run(argc, argv);
-    return 0;
-  } catch (const Error& error) {
-    std::fprintf(stderr, "interop_llama_logits: %s\n", error.what());
-    return 1;
-  }
+  return run_main("interop_llama_logits", [&] { run(argc, argv); });
 }

@@ -95,6 +95,28 @@ TEST(Compress, EverySiteBecomesWhatItsRuleSays) {
   }
 }
 
+void interrupt_after_first_block(const Loop& loop, Journal& journal) {
+  const Progress stop_after_first_block = [](std::string_view step, int64_t done, int64_t) {
+    if (step == "quantize" && done == 1) request_interrupt();
+  };
+  EXPECT_THROW(loop.run(journal, stop_after_first_block), Interrupted);
+  clear_interrupt();
+}
+
+// What the loop makes: the same with 1 and 3 threads, and when an interrupted run is resumed.
+std::vector<PartResult> run_reproducibly(const Loop& loop) {
+  const TempDir dir;
+  Journal one(dir.file("one"), "key"), three(dir.file("three"), "key"), resumed(dir.file("resumed"), "key");
+  set_thread_count(1);
+  auto serial = loop.run(one);
+  set_thread_count(3);
+  expect_equal(loop.run(three), serial);
+  set_thread_count(2);
+  interrupt_after_first_block(loop, resumed);
+  expect_equal(loop.run(resumed), serial);
+  return serial;
+}
+
 TEST(Compress, IsTheSameForAnyNumberOfThreads) {
   const TempDir dir;
   const Loop loop;
@@ -112,11 +134,7 @@ TEST(Compress, AnInterruptedRunResumesToTheSameResult) {
   const Loop loop(false);
   Journal straight(dir.file("straight"), "key"), resumed(dir.file("resumed"), "key");
   const auto expected = loop.run(straight);
-  const Progress stop_after_first_block = [](std::string_view step, int64_t done, int64_t) {
-    if (step == "quantize" && done == 1) request_interrupt();
-  };
-  EXPECT_THROW(loop.run(resumed, stop_after_first_block), Interrupted);
-  clear_interrupt();
+  interrupt_after_first_block(loop, resumed);
   EXPECT_TRUE(resumed.has("layers.0"));
   EXPECT_FALSE(resumed.has("layers.1"));
   expect_equal(loop.run(resumed), expected);
@@ -174,40 +192,15 @@ TEST(Compress, CorrectionKeepsTheModelCloserToTheFloatOne) {
 }
 
 TEST(Compress, TwoStreamsGiveTheSameForAnyThreadsAndWhenResumed) {
-  const TempDir dir;
-  const Loop loop(false, kCorrected);
-  Journal one(dir.file("one"), "key"), three(dir.file("three"), "key"), resumed(dir.file("resumed"), "key");
-  set_thread_count(1);
-  const auto serial = loop.run(one);
-  set_thread_count(3);
-  expect_equal(loop.run(three), serial);
-  set_thread_count(2);
-  const Progress stop_after_first_block = [](std::string_view step, int64_t done, int64_t) {
-    if (step == "quantize" && done == 1) request_interrupt();
-  };
-  EXPECT_THROW(loop.run(resumed, stop_after_first_block), Interrupted);
-  clear_interrupt();
-  expect_equal(loop.run(resumed), serial);
+  run_reproducibly(Loop(false, kCorrected));
 }
 
 TEST(Compress, TransformedBlocksAreTheSameForAnyThreadsAndWhenResumed) {
-  const TempDir dir;
   Loop loop(false, kCorrected);
   Recipe recipe = loop.plan.recipe;
   recipe.transforms = {{.name = "smooth", .options = {}}, {.name = "awq", .options = {}}};
   loop.plan = make_plan(recipe, loop.checkpoint);
-  Journal one(dir.file("one"), "key"), three(dir.file("three"), "key"), resumed(dir.file("resumed"), "key");
-  set_thread_count(1);
-  const auto serial = loop.run(one);
-  set_thread_count(3);
-  expect_equal(loop.run(three), serial);
-  set_thread_count(2);
-  const Progress stop_after_first_block = [](std::string_view step, int64_t done, int64_t) {
-    if (step == "quantize" && done == 1) request_interrupt();
-  };
-  EXPECT_THROW(loop.run(resumed, stop_after_first_block), Interrupted);
-  clear_interrupt();
-  expect_equal(loop.run(resumed), serial);
+  const auto serial = run_reproducibly(loop);
   // The norms that ship are the transformed ones.
   const Tensor gain = loop.checkpoint.load("layers.1.attn_norm");
   const auto& shipped = serial[2].vectors[0];
@@ -228,11 +221,7 @@ TEST(Compress, CalibratesOnInputsAsTheyWillBeRounded) {
   const auto after = loop.run(rounded);
   EXPECT_NE(after[2].site("layers.1.attn.q_proj").quantized,
             before[2].site("layers.1.attn.q_proj").quantized);
-  const Progress stop_after_first_block = [](std::string_view step, int64_t done, int64_t) {
-    if (step == "quantize" && done == 1) request_interrupt();
-  };
-  EXPECT_THROW(loop.run(resumed, stop_after_first_block), Interrupted);
-  clear_interrupt();
+  interrupt_after_first_block(loop, resumed);
   expect_equal(loop.run(resumed), after);
 }
 
