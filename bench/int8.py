@@ -2,7 +2,7 @@
 """What 8-bit weights and 8-bit activations cost: one table from one run. Weight-only rows are measured by the LibTorch engine on the
 dequantized codes, the others by the integer kernels of the runtime, all against the float model in LibTorch on the same tokens.
 
-  python3 bench/int8.py MODEL_DIR --calibration TEXT --test TEXT --work DIR [--windows 16] [--eval-windows 8] [--rows REGEX]
+  ./dev bench int8 MODEL_DIR --calibration TEXT --test TEXT --work DIR [--windows 16] [--eval-windows 8] [--rows REGEX]
 
 MODEL_DIR is a Hugging Face folder. The table stays f16 where activations have one scale per token (engines that load such files keep it
 so), and is Q8_0 elsewhere. A row whose result lies in --work already is not made again. With --four the rows are those of 4-bit

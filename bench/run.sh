@@ -10,6 +10,7 @@ case "$name" in
   llama) exec python3 bench/llama.py "$@" ;;
   parity) exec python3 bench/parity_transformers.py "$@" ;;
   quality) exec python3 bench/quality.py "$@" ;;
+  int8) exec python3 bench/int8.py "$@" ;;
   export) exec python3 bench/export.py "$@" ;;
   gptq) exec python3 bench/gptq.py "$@" ;;
   *)
@@ -19,6 +20,7 @@ case "$name" in
 ./dev bench llama ...           decode and prefill against llama.cpp, in turn (--help)
 ./dev bench parity              both engines against transformers in F32 (needs it installed)
 ./dev bench quality ...         what each stage of quantizing is worth, beside llama.cpp (--help)
+./dev bench int8 ...            8-bit weights and activations; --four: outlier channels (--help)
 ./dev bench export WORK_DIR     speed and memory of exports of a model of Llama-2-7B's shape (--help)
 ./dev bench gptq ...            quality, time and memory of GPTQ against GPTQModel and llm-compressor (--help)
 TEXT
