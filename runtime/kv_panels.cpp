@@ -94,9 +94,11 @@ void KvPanels::encode(const float* floats, unsigned char* at) const noexcept {
         unsigned char codes[kPanelRows] = {};
         const int64_t lanes =
             inverse == 0 ? 0 : std::min(kPanelRows, rows - r);  // none where nothing is finite
-        for (int64_t i = 0; i < lanes; ++i)
-          codes[i] =
-              static_cast<unsigned char>(std::clamp((column[i] - offset) * inverse, 0.0f, levels) + 0.5f);
+        for (int64_t i = 0; i < lanes; ++i) {
+          const float steps = std::clamp((column[i] - offset) * inverse, 0.0f, levels);
+          // NOLINTNEXTLINE(bugprone-incorrect-roundings): not negative, halves up, and it vectorizes
+          codes[i] = static_cast<unsigned char>(steps + 0.5f);
+        }
         store_codes(codes, c, at + (first + r) / kPanelRows * panel_bytes());
       }
     }

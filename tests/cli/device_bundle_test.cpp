@@ -26,14 +26,14 @@ const std::string kStaticRun = kBuilds / "device/bin/edgeq-run",
 class DeviceBundle : public testing::Test {
  protected:
   static void SetUpTestSuite() {
-    files_ = new TempDir;
+    files = new TempDir;
     ASSERT_EQ(edgeq("quantize int4-rtn --model " + kTiny + " -o " + packed()).code, 0);
   }
   static void TearDownTestSuite() {
-    delete files_;
-    files_ = nullptr;
+    delete files;
+    files = nullptr;
   }
-  static std::string packed() { return files_->file("tiny.packed"); }
+  static std::string packed() { return files->file("tiny.packed"); }
   // A program that only looks static for the architecture: enough for whatever does not run it.
   std::string pretended_program(int machine) const {
     std::string elf(64, '\0');
@@ -49,7 +49,7 @@ class DeviceBundle : public testing::Test {
                  " " + packed());
   }
 
-  static inline TempDir* files_ = nullptr;
+  static inline TempDir* files = nullptr;
   const TempDir dir_;
 };
 

@@ -100,7 +100,7 @@ TEST(Safetensors, TellsAGitLfsPointerFromWeights) {
   const std::string path =
       dir.write("m", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n");
   try {
-    SafetensorsFile{path};
+    const SafetensorsFile file(path);
     FAIL();
   } catch (const Error& error) {
     EXPECT_THAT(error.hint(), HasSubstr("git lfs pull"));
@@ -228,7 +228,7 @@ TEST(Safetensors, SaysWhatAFolderWithoutWeightsLacks) {
               HasSubstr("neither model.safetensors"));
   dir.write("pytorch_model.bin", "x");
   try {
-    SafetensorsFolder{dir.path().string()};
+    const SafetensorsFolder folder(dir.path().string());
     FAIL();
   } catch (const Error& error) {
     EXPECT_THAT(error.hint(), HasSubstr("safe_serialization"));

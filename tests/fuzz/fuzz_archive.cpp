@@ -34,6 +34,7 @@ class NamedBytes {
 
 }  // namespace
 
+// NOLINTNEXTLINE(readability-identifier-naming): libFuzzer's name
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const NamedBytes file(data, size);
   try {

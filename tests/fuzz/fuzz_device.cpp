@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "recipe/device.h"
 
+// NOLINTNEXTLINE(readability-identifier-naming): libFuzzer's name
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   try {
     const edgeq::Device device =

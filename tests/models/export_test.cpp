@@ -125,7 +125,7 @@ TEST(GgufExport, TheTokenizerGivesTheSameIds) {
 }
 
 TEST(GgufExport, RopeScalingAndWindowsArriveAsLlamaCppReadsThem) {
-  const auto exported = [](ModelConfig config) {
+  const auto exported = [](const ModelConfig& config) {
     PackedFile packed;
     write_packed(packed, config, {"q4_0"});
     export_gguf(*coded_model(PackedModel::open(packed.path)), packed.folder.file("toy.gguf"));
@@ -149,7 +149,7 @@ TEST(GgufExport, RefusesWhatGgufCannotHold) {
   const auto refusal = [](const ModelConfig& config, const std::string& scheme) {
     PackedFile packed;
     write_packed(packed, config, {"q8_0", scheme});
-    const std::string message = error_of(
+    std::string message = error_of(
         [&] { export_gguf(*coded_model(PackedModel::open(packed.path)), packed.folder.file("toy.gguf")); });
     EXPECT_EQ(packed.folder.entries(), 1u) << "something was left behind";
     EXPECT_THAT(message, HasSubstr("toy.gguf"));
@@ -200,7 +200,7 @@ TokenizerData llama2_kind(const std::vector<std::pair<std::string, std::string>>
 }
 
 std::string tokenizer_file(const TempDir& folder, const TokenizerData& data) {
-  const std::string path = folder.file("tokenizer.gguf");
+  std::string path = folder.file("tokenizer.gguf");
   GgufWriter writer(path);
   set_gguf_tokenizer(writer, data, std::ssize(data.tokens));
   writer.finish();
