@@ -5,9 +5,10 @@ set(EDGEQ_ISA_FLAGS_avx2 -O3 -mavx2 -mfma -mf16c)
 # GCC 12's own AVX-512 header spells "undefined register" as a variable initialised with itself.
 set(EDGEQ_ISA_FLAGS_avx512vnni -O3 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mavx2 -mfma -mf16c
   -Wno-uninitialized -Wno-maybe-uninitialized)
+set(EDGEQ_ISA_FLAGS_amx ${EDGEQ_ISA_FLAGS_avx512vnni} -mamx-tile -mamx-int8)
 set(EDGEQ_ISA_FLAGS_neondot -O3 -march=armv8.2-a+dotprod)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
-  set(EDGEQ_ISAS avx2 avx512vnni)
+  set(EDGEQ_ISAS avx2 avx512vnni amx)
 elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
   set(EDGEQ_ISAS neondot)
 endif()

@@ -38,7 +38,7 @@ std::unique_ptr<LanguageModel> open_packed_runtime(std::shared_ptr<const PackedM
 std::unique_ptr<LanguageModel> open_float_runtime(const Checkpoint& checkpoint,
                                                   const RuntimeOptions& options);
 
-// The kernels in use: "avx512vnni", "avx2", "neondot", "scalar".
+// The kernels in use: "amx", "avx512vnni", "avx2", "neondot", "scalar".
 std::string active_isa();
 
 }  // namespace edgeq

@@ -3,6 +3,10 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #elif defined(__aarch64__) && defined(__linux__)
 #include <asm/hwcap.h>
 #include <sys/auxv.h>
@@ -33,6 +37,16 @@ uint32_t saved_state() {
 
 constexpr bool has(uint32_t flags, uint32_t wanted) { return (flags & wanted) == wanted; }
 
+// Tiles are 8 KiB of state that Linux saves for a process only after it has asked (ARCH_REQ_XCOMP_PERM,
+// XFEATURE_XTILEDATA).
+bool ask_for_tiles() {
+#if defined(__linux__) && defined(SYS_arch_prctl)
+  return syscall(SYS_arch_prctl, 0x1023, 18) == 0;
+#else
+  return false;
+#endif
+}
+
 }  // namespace
 
 uint32_t cpu_features() {
@@ -48,6 +62,9 @@ uint32_t cpu_features() {
   if ((features & kAvx2) != 0 && has(state, kZmmState) && has(extended.ebx, kF | kDq | kBw | kVl) &&
       has(extended.ecx, kVnni))
     features |= kAvx512Vnni;
+  constexpr uint32_t kTileState = 0x60000, kTiles = 3u << 24;  // leaf 7, edx: AMX-TILE, AMX-INT8
+  if ((features & kAvx512Vnni) != 0 && has(state, kTileState) && has(extended.edx, kTiles) && ask_for_tiles())
+    features |= kAmxInt8;
   return features;
 }
 

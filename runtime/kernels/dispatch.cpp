@@ -15,6 +15,9 @@ namespace edgeq {
 // Declared here and not in a header: an ISA file includes nothing that common code includes.
 namespace isa {
 #if defined(__x86_64__)
+namespace amx {
+extern const KernelTable kTable;
+}
 namespace avx512vnni {
 extern const KernelTable kTable;
 }
@@ -36,17 +39,30 @@ namespace {
 // Best first.
 constexpr const KernelTable* kTables[] = {
 #if defined(__x86_64__)
-    &isa::avx512vnni::kTable, &isa::avx2::kTable,
+    &isa::amx::kTable, &isa::avx512vnni::kTable, &isa::avx2::kTable,
 #elif defined(__aarch64__)
     &isa::neondot::kTable,
 #endif
     &isa::scalar::kTable};
+
+// amx is one kernel: the others are those of avx512vnni.
+KernelTable completed(const KernelTable& table, const KernelTable& next) {
+  KernelTable whole = next;
+  whole.isa = table.isa;
+  whole.required_features = table.required_features;
+  whole.matmul = table.matmul;
+  return whole;
+}
 
 std::vector<const KernelTable*> find_runnable() {
   const uint32_t features = cpu_features();
   std::vector<const KernelTable*> tables;
   for (const KernelTable* table : kTables)
     if ((table->required_features & ~features) == 0) tables.push_back(table);
+  if (tables.front()->float_matmul == nullptr) {
+    static const KernelTable whole = completed(*tables[0], *tables[1]);
+    tables.front() = &whole;
+  }
   return tables;
 }
 

@@ -133,8 +133,10 @@ enum CpuFeature : uint32_t {
   kAvx2 = 1u << 0,        // with FMA and F16C
   kAvx512Vnni = 1u << 1,  // with F, BW, DQ and VL
   kNeonDot = 1u << 2,     // AArch64 dot product
+  kAmxInt8 = 1u << 3,     // tiles, and the system lets this process use them
 };
 
+// A null function is that of the next table that the CPU runs (dispatch.cpp).
 struct KernelTable {
   const char* isa;
   uint32_t required_features;  // CpuFeature flags

@@ -20,7 +20,7 @@ for f in "${sources[@]}"; do
 done
 
 # ISA objects must not define weak symbols: the linker could keep a copy compiled for a newer CPU for everyone.
-for object in $(find build/release/runtime -name '*.o' 2>/dev/null | grep -E 'kernels/(avx2|avx512vnni|neondot)\.cpp\.o'); do
+for object in $(find build/release/runtime -name '*.o' 2>/dev/null | grep -E 'kernels/(avx2|avx512vnni|amx|neondot)\.cpp\.o'); do
   nm --defined-only "$object" | awk '$2 ~ /^[WVuw]$/' | grep -q . && fail "$object defines weak symbols"
 done
 

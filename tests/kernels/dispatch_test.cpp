@@ -59,7 +59,7 @@ TEST(Dispatch, AnIsaThisCpuCannotRunIsAnError) {
 #if defined(__aarch64__)
   const std::vector<std::string> built = {"neondot"};
 #else
-  const std::vector<std::string> built = {"avx2", "avx512vnni"};
+  const std::vector<std::string> built = {"avx2", "avx512vnni", "amx"};
 #endif
   for (const auto& name : built) {
     const bool runs =
