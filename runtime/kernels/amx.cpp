@@ -20,7 +20,7 @@ namespace {
 constexpr int64_t kTile = 16;         // tokens of a tile
 constexpr int64_t kGroup = 64;        // tokens for which a panel is decoded once
 constexpr int64_t kPassBlocks = 48;   // blocks of a panel decoded at once: 24 KiB, half a level-1 cache
-constexpr int64_t kFewestTokens = 4;  // below, avx512vnni is as fast
+constexpr int64_t kFewestTokens = 9;  // below, avx512vnni is as fast
 constexpr int64_t kPrefetchBytes = 4096;
 
 // Tiles by number: two of activations, two of weights, four of dot products.
@@ -115,9 +115,11 @@ enum Ending { kPlain, kWithZero, kWithOffset };
 
 // y[t] over one block more, from the dot products of a tile.
 template <int kEnding, int kRows>
-inline void add_block(const int32_t* dots, const DecodedPanel& panel, int64_t b, const float* x_scales,
-                      const int32_t* sums, __m512 y[kRows]) {
+inline __attribute__((always_inline)) void add_block(const int32_t* dots, const DecodedPanel& panel,
+                                                     int64_t b, const float* x_scales, const int32_t* sums,
+                                                     __m512 (&y)[kRows]) {
   const __m512 scale = _mm512_load_ps(panel.scales[b]);
+#pragma GCC unroll 16
   for (int t = 0; t < kRows; ++t) {
     __m512i dot = _mm512_load_si512(dots + t * 16);
     if constexpr (kEnding != kPlain) {
@@ -138,8 +140,9 @@ template <int kEnding, int kRows>
 void multiply_tile(const DecodedPanel& panel, int64_t blocks, const int8_t* x, int64_t x_stride,
                    const float (*x_scales)[kTile], const int32_t (*sums)[kTile], int64_t tokens, bool first,
                    float* out, int64_t y_stride) {
-  alignas(64) int32_t dots[2][4][kRows * 16];
+  alignas(64) int32_t dots[8][kRows * 16];  // of block b at b % 8
   __m512 y[kRows];
+#pragma GCC unroll 16
   for (int t = 0; t < kRows; ++t)
     y[t] = first || t >= tokens ? _mm512_setzero_ps() : _mm512_loadu_ps(out + t * y_stride);
   const auto start = [&]<int kNumber>(int64_t b) {
@@ -147,35 +150,33 @@ void multiply_tile(const DecodedPanel& panel, int64_t blocks, const int8_t* x, i
     load_tile<kWeights + kNumber % 2>(panel.codes[b], 64);
     multiply_tiles<kDots + kNumber, kInput + kNumber % 2, kWeights + kNumber % 2>();
   };
-  const auto add = [&](int64_t b) __attribute__((always_inline)) {
-    add_block<kEnding, kRows>(dots[b / 4 % 2][b % 4], panel, b, x_scales[b], sums[b], y);
-  };
   int64_t b = 0;
   for (; b + 4 <= blocks; b += 4) {
-    auto& of_these = dots[b / 4 % 2];
     start.template operator()<0>(b);
     start.template operator()<1>(b + 1);
     if (b > 0) {
-      add(b - 4);
-      add(b - 3);
+      add_block<kEnding>(dots[(b - 4) % 8], panel, b - 4, x_scales[b - 4], sums[b - 4], y);
+      add_block<kEnding>(dots[(b - 3) % 8], panel, b - 3, x_scales[b - 3], sums[b - 3], y);
     }
     start.template operator()<2>(b + 2);
     start.template operator()<3>(b + 3);
-    store_tile<kDots>(of_these[0]);
-    store_tile<kDots + 1>(of_these[1]);
+    store_tile<kDots>(dots[b % 8]);
+    store_tile<kDots + 1>(dots[(b + 1) % 8]);
     if (b > 0) {
-      add(b - 2);
-      add(b - 1);
+      add_block<kEnding>(dots[(b - 2) % 8], panel, b - 2, x_scales[b - 2], sums[b - 2], y);
+      add_block<kEnding>(dots[(b - 1) % 8], panel, b - 1, x_scales[b - 1], sums[b - 1], y);
     }
-    store_tile<kDots + 2>(of_these[2]);
-    store_tile<kDots + 3>(of_these[3]);
+    store_tile<kDots + 2>(dots[(b + 2) % 8]);
+    store_tile<kDots + 3>(dots[(b + 3) % 8]);
   }
-  for (int64_t done = b >= 4 ? b - 4 : 0; done < b; ++done) add(done);
+  for (int64_t done = b >= 4 ? b - 4 : 0; done < b; ++done)
+    add_block<kEnding>(dots[done % 8], panel, done, x_scales[done], sums[done], y);
   for (; b < blocks; ++b) {
     start.template operator()<0>(b);
-    store_tile<kDots>(dots[b / 4 % 2][b % 4]);
-    add(b);
+    store_tile<kDots>(dots[b % 8]);
+    add_block<kEnding>(dots[b % 8], panel, b, x_scales[b], sums[b], y);
   }
+#pragma GCC unroll 16
   for (int t = 0; t < kRows; ++t)
     if (t < tokens) _mm512_storeu_ps(out + t * y_stride, y[t]);
 }

@@ -16,7 +16,7 @@ namespace {
 constexpr int64_t kTile = 4;  // tokens whose sums are held in registers
 constexpr int64_t kInputBytes =
     16384;  // activations that one pass over the panels takes: half a level-1 cache
-constexpr int64_t kPrefetchBytes = 16384;  // how far ahead of the codes in use; into the second-level cache
+constexpr int64_t kPrefetchBytes = 2048;  // how far ahead of what is in use, into the first-level cache
 
 // How codes lie: 2..8 bits, or kTable: 4 bits that look up a level.
 constexpr int kTable = 9;
@@ -29,6 +29,10 @@ inline __m256i broadcast_i32(const void* p) {
   int32_t value;
   __builtin_memcpy(&value, p, 4);
   return _mm256_set1_epi32(value);
+}
+
+inline void prefetch(const unsigned char* in_use) {
+  _mm_prefetch(reinterpret_cast<const char*>(in_use + kPrefetchBytes), _MM_HINT_T0);
 }
 
 // scale, offset and zero point of one group of 8 rows of a panel.
@@ -141,55 +145,107 @@ inline void multiply_block(const unsigned char* block, __m256i table, const int8
   }
 }
 
-// kHalves halves of one panel, from `half` on, times kTokens tokens from `token` on.
-template <int kFormat, int kTokens, int kHalves>
-inline void multiply_halves(const KernelWeight& w, const KernelInput& x, int64_t token,
-                            const unsigned char* panel, int half, float* y, int64_t y_stride) {
+// One half of a panel times kTokens tokens from `token` on.
+template <int kFormat, int kTokens>
+inline void multiply_half(const KernelWeight& w, const KernelInput& x, int64_t token,
+                          const unsigned char* panel, int half, float* y, int64_t y_stride) {
   constexpr int kBits = bits_of(kFormat);
   const __m256i table = load_table(w);
   const int8_t* codes = x.codes + token * w.blocks * 32;
   const float* scales = x.scales + token * w.blocks;
   const int32_t* sums = x.sums + token * w.blocks;
-  __m256 sum[kHalves][kTokens];
-  for (auto& row : sum)
-    for (auto& s : row) s = _mm256_setzero_ps();
+  __m256 sum[kTokens];
+  for (auto& s : sum) s = _mm256_setzero_ps();
   for (int64_t b = 0, g = 0; b < w.blocks; ++g) {
-    Group group[kHalves];
-    for (int h = 0; h < kHalves; ++h) group[h] = load_group(w, panel, g, half + h, kBias<kFormat>);
+    const Group group = load_group(w, panel, g, half, kBias<kFormat>);
     const int64_t end = b + w.group_blocks < w.blocks ? b + w.group_blocks : w.blocks;
     for (; b < end; ++b) {
       const unsigned char* block = panel + b * 64 * kBits;
-      for (int line = 0; line < kBits; ++line)
-        _mm_prefetch(reinterpret_cast<const char*>(block + kPrefetchBytes + 64 * line), _MM_HINT_T2);
-      for (int h = 0; h < kHalves; ++h) {
+      for (int line = 0; line < kBits; ++line) prefetch(block + 64 * line);
+      __m256i dot[kTokens];
+      for (int t = 0; t < kTokens; ++t)
+        dot[t] = _mm256_madd_epi16(group.minus_zero, broadcast_i32(sums + t * w.blocks + b));
+      multiply_block<kFormat, kTokens>(block + half * 32, table, codes + b * 32, w.blocks * 32, dot);
+      for (int t = 0; t < kTokens; ++t) {
+        const __m256 x_scale = _mm256_set1_ps(scales[t * w.blocks + b]);
+        sum[t] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[t]), _mm256_mul_ps(x_scale, group.scale), sum[t]);
+        if (w.offsets < 0) continue;
+        const __m256 x_sum = _mm256_cvtepi32_ps(broadcast_i32(sums + t * w.blocks + b));
+        sum[t] = _mm256_fmadd_ps(_mm256_mul_ps(x_sum, x_scale), group.offset, sum[t]);
+      }
+    }
+  }
+  for (int t = 0; t < kTokens; ++t) _mm256_storeu_ps(y + t * y_stride + half * 8, sum[t]);
+}
+
+// One panel times kTokens tokens from `token` on, in two passes over some blocks: first the codes, then the
+// scales, so that memory is read in the order of its addresses and prefetch runs ahead over both. More tokens
+// wait for arithmetic, not for memory.
+template <int kFormat, int kTokens>
+inline void multiply_in_order(const KernelWeight& w, const KernelInput& x, int64_t token,
+                              const unsigned char* panel, float* y, int64_t y_stride) {
+  constexpr int kBits = bits_of(kFormat);
+  constexpr int64_t kPassBlocks = 64;
+  const __m256i table = load_table(w);
+  const int8_t* codes = x.codes + token * w.blocks * 32;
+  const float* scales = x.scales + token * w.blocks;
+  const int32_t* sums = x.sums + token * w.blocks;
+  const __m256i minus_mid = _mm256_set1_epi32(w.zeros < 0 ? (kBias<kFormat> - w.mid) & 0xffff : 0);
+  __m256 sum[2][kTokens];
+  for (auto& row : sum)
+    for (auto& s : row) s = _mm256_setzero_ps();
+  Group group[2]{};
+  int64_t next_group = 0, left = 1;  // blocks until the next group begins
+  for (int64_t first = 0; first < w.blocks; first += kPassBlocks) {
+    const int64_t end = first + kPassBlocks < w.blocks ? first + kPassBlocks : w.blocks;
+    __m256i dots[kPassBlocks][2][kTokens];
+    for (int64_t b = first; b < end; ++b) {
+      const unsigned char* block = panel + b * 64 * kBits;
+      for (int line = 0; line < kBits; ++line) prefetch(block + 64 * line);
+      for (int h = 0; h < 2; ++h) {
         __m256i dot[kTokens];
         for (int t = 0; t < kTokens; ++t)
-          dot[t] = _mm256_madd_epi16(group[h].minus_zero, broadcast_i32(sums + t * w.blocks + b));
-        multiply_block<kFormat, kTokens>(block + (half + h) * 32, table, codes + b * 32, w.blocks * 32, dot);
-        for (int t = 0; t < kTokens; ++t) {
-          const __m256 x_scale = _mm256_set1_ps(scales[t * w.blocks + b]);
+          dot[t] = _mm256_madd_epi16(minus_mid, broadcast_i32(sums + t * w.blocks + b));
+        multiply_block<kFormat, kTokens>(block + h * 32, table, codes + b * 32, w.blocks * 32, dot);
+        for (int t = 0; t < kTokens; ++t) dots[b - first][h][t] = dot[t];
+      }
+    }
+    if (end == w.blocks)
+      for (int64_t at = w.scales; at < w.panel_bytes; at += 64) prefetch(panel + at);
+    for (int64_t b = first; b < end; ++b) {
+      if (--left == 0) {
+        for (int h = 0; h < 2; ++h) group[h] = load_group(w, panel, next_group, h, kBias<kFormat>);
+        ++next_group;
+        left = w.group_blocks;
+      }
+      for (int t = 0; t < kTokens; ++t) {
+        const __m256i x_sum = broadcast_i32(sums + t * w.blocks + b);
+        const __m256 x_scale = _mm256_set1_ps(scales[t * w.blocks + b]);
+        for (int h = 0; h < 2; ++h) {
+          __m256i dot = dots[b - first][h][t];
+          if (w.zeros >= 0) dot = _mm256_add_epi32(dot, _mm256_madd_epi16(group[h].minus_zero, x_sum));
           sum[h][t] =
-              _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot[t]), _mm256_mul_ps(x_scale, group[h].scale), sum[h][t]);
+              _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), _mm256_mul_ps(x_scale, group[h].scale), sum[h][t]);
           if (w.offsets < 0) continue;
-          const __m256 x_sum = _mm256_cvtepi32_ps(broadcast_i32(sums + t * w.blocks + b));
-          sum[h][t] = _mm256_fmadd_ps(_mm256_mul_ps(x_sum, x_scale), group[h].offset, sum[h][t]);
+          sum[h][t] =
+              _mm256_fmadd_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(x_sum), x_scale), group[h].offset, sum[h][t]);
         }
       }
     }
   }
-  for (int h = 0; h < kHalves; ++h)
-    for (int t = 0; t < kTokens; ++t) _mm256_storeu_ps(y + t * y_stride + (half + h) * 8, sum[h][t]);
+  for (int h = 0; h < 2; ++h)
+    for (int t = 0; t < kTokens; ++t) _mm256_storeu_ps(y + t * y_stride + h * 8, sum[h][t]);
 }
 
-// 16 registers hold both halves of up to 2 tokens, or one half of up to 4.
+// 16 registers hold one half of up to 4 tokens.
 template <int kFormat, int kTokens>
 void multiply_panel(const KernelWeight& w, const KernelInput& x, int64_t token, const unsigned char* panel,
                     float* y, int64_t y_stride) {
   if constexpr (kTokens <= 2) {
-    multiply_halves<kFormat, kTokens, 2>(w, x, token, panel, 0, y, y_stride);
+    multiply_in_order<kFormat, kTokens>(w, x, token, panel, y, y_stride);
   } else {
-    multiply_halves<kFormat, kTokens, 1>(w, x, token, panel, 0, y, y_stride);
-    multiply_halves<kFormat, kTokens, 1>(w, x, token, panel, 1, y, y_stride);
+    multiply_half<kFormat, kTokens>(w, x, token, panel, 0, y, y_stride);
+    multiply_half<kFormat, kTokens>(w, x, token, panel, 1, y, y_stride);
   }
 }
 
