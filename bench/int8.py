@@ -4,7 +4,7 @@ dequantized codes, the others by the integer kernels of the runtime, all against
 
   ./dev bench int8 MODEL_DIR --calibration TEXT --test TEXT --work DIR [--windows 16] [--eval-windows 8] [--rows REGEX]
 
-MODEL_DIR is a Hugging Face folder. The table stays f16 where activations have one scale per token (engines that load such files keep it
+MODEL_DIR is a Hugging Face folder. The table stays f16 where activations have one scale per token or a static one (engines that load such files keep it
 so), and is Q8_0 elsewhere. A row whose result lies in --work already is not made again. With --four the rows are those of 4-bit
 weights instead, which show what transforms are worth on a model with outlier channels (bench/outlier_model.py).
 """
@@ -20,7 +20,8 @@ EDGEQ = os.path.join(HERE, "..", "build", "release", "bin", "edgeq")
 RTN, GPTQ = "quantizer: rtn, scheme: int8-channel-sym", "quantizer: gptq, scheme: int8-channel-sym"
 CORRECTED = GPTQ + ", correct: {strength: 0.5}"
 SMOOTH = "transforms: [smooth]\n"
-FLOAT, BLOCK, TOKEN = "float", "int8_block", "int8_token"
+FLOAT, BLOCK, TOKEN, STATIC = "f32", "int8_block", "int8_token", "int8_static"
+ROTATED = "transforms: [rotate, {smooth: {alpha: 0.6}}]\n"
 EIGHT = [  # (name, head of the recipe, rule of the blocks, activations when it is measured and, where they differ, calibrated)
     ("W8: round to nearest", "", RTN, FLOAT),
     ("W8: GPTQ", "", GPTQ, FLOAT),
@@ -36,7 +37,9 @@ EIGHT = [  # (name, head of the recipe, rule of the blocks, activations when it 
     ("W8A8 per token: round to nearest, smooth", SMOOTH, RTN, TOKEN),
     ("W8A8 per token: GPTQ, corrected, smooth", SMOOTH, CORRECTED, TOKEN),
     ("W8A8 per token: the same, calibrated on rounded activations", SMOOTH, CORRECTED, TOKEN, TOKEN),
-    ("W8A8 per token: w8a8", "transforms: [rotate, {smooth: {alpha: 0.6}}]\n", CORRECTED, TOKEN, TOKEN),
+    ("W8A8 per token: w8a8", ROTATED, CORRECTED, TOKEN, TOKEN),
+    *((f"W8A8 static, {observer}{': w8a8-static' if observer == 'mse' else ''}", ROTATED, CORRECTED, STATIC,
+       f"{STATIC}, observer: {observer}") for observer in ("minmax", "percentile", "entropy", "mse")),
 ]
 RTN4, GPTQ4 = "quantizer: rtn, scheme: int4-g64-asym", "quantizer: gptq, scheme: int4-g64-asym, correct: {strength: 0.5}"
 SEARCHED, AWQ = RTN4 + ", options: {search: weighted}", "transforms: [awq]\n"
@@ -53,8 +56,8 @@ def slug(name):
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
-def measure(a, name, head, rule, activations, inputs="float"):
-    table = "keep: f16" if activations == TOKEN else "quantizer: rtn, scheme: q8_0"
+def measure(a, name, head, rule, activations, inputs=FLOAT):
+    table = "keep: f16" if activations in (TOKEN, STATIC) else "quantizer: rtn, scheme: q8_0"
     recipe = (f"{head}calibration: {{windows: {a.windows}, tokens: 512, inputs: {inputs}}}\nrules:\n"
               f"  - {{match: \"embedding\", {table}}}\n  - {{match: \"*\", {rule}}}\n")
     result = os.path.join(a.work, slug(name) + ".json")

@@ -44,6 +44,10 @@ InputStats stage_stats(std::span<const State> states, unsigned needs) {
   return stats;
 }
 
+float stage_scale(std::span<const State> states, Observer observer) {
+  return observe_scale(matrices(states, &State::input), observer);
+}
+
 Tensor input_cross_moment(std::span<const State> reference, std::span<const State> states) {
   const auto x = matrices(states, &State::input);
   return cross_moment(matrices(reference, &State::input), x, x);

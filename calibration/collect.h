@@ -4,6 +4,7 @@
 
 #include <span>
 
+#include "calibration/observer.h"
 #include "calibration/stats.h"
 #include "models/blockwise_model.h"
 
@@ -11,6 +12,9 @@ namespace edgeq {
 
 // Statistics of `state.input` of all states, in order. Throws Error when there are none.
 InputStats stage_stats(std::span<const State> states, unsigned needs);
+
+// The static scale of `state.input` of all states.
+float stage_scale(std::span<const State> states, Observer observer);
 
 // The moments of (float model's value - value of `states`) with `state.input`, on the same windows: of what
 // the stage reads, and of the residual stream that its outputs may be added to.

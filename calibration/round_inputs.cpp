@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "calibration/round_inputs.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cmath>
 
@@ -10,8 +8,6 @@
 
 namespace edgeq {
 namespace {
-
-constexpr std::string_view kNames[] = {"float", "int8_block", "int8_token"};  // in the order of the enum
 
 constexpr int64_t kBlock = 32;
 constexpr float kSmallest = 0x1p-100f;
@@ -29,20 +25,20 @@ void round_group(float* x, int64_t count) {
 
 }  // namespace
 
-Inputs parse_inputs(std::string_view text) {
-  for (size_t i = 0; i < std::size(kNames); ++i)
-    if (kNames[i] == text) return Inputs(i);
-  throw Error(fmt::format("inputs are \"{}\"; expected float, int8_block or int8_token", text));
-}
-
-std::string_view inputs_text(Inputs inputs) { return kNames[size_t(inputs)]; }
-
-void round_inputs(MatrixView<float> rows, Inputs inputs) {
-  if (inputs == Inputs::floats) return;
-  const int64_t group = inputs == Inputs::int8_token ? rows.cols : kBlock;
+void round_inputs(MatrixView<float> rows, Activations activations) {
+  EDGEQ_CHECK(activations != Activations::int8_static, "a static scale is given");
+  if (activations == Activations::f32) return;
+  const int64_t group = activations == Activations::int8_token ? rows.cols : kBlock;
   for (int64_t r = 0; r < rows.rows; ++r)
     for (int64_t c = 0; c < rows.cols; c += group)
       round_group(rows.row(r) + c, std::min(group, rows.cols - c));
+}
+
+void round_inputs(MatrixView<float> rows, float scale) {
+  const float inverse = 1 / scale;
+  for (int64_t r = 0; r < rows.rows; ++r)
+    for (float* x = rows.row(r); x != rows.row(r) + rows.cols; ++x)
+      if (std::isfinite(*x)) *x = scale * std::clamp(std::nearbyint(*x * inverse), -127.0f, 127.0f);
 }
 
 }  // namespace edgeq

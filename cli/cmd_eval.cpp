@@ -26,7 +26,7 @@ namespace edgeq {
 namespace {
 
 struct EvalArgs {
-  std::string model, text, against, engine = "auto", against_engine, activations = "int8_block";
+  std::string model, text, against, engine = "auto", against_engine, activations;
   std::vector<std::string> tasks;
   TaskOptions task_options;
   int64_t context = 512, windows = 0;
@@ -34,12 +34,6 @@ struct EvalArgs {
   std::vector<std::string> kv;
   bool json = false, quiet = false;
 };
-
-Activations parse_activations(const std::string& name) {
-  if (name == "int8_block") return Activations::int8_block;
-  if (name == "int8_token") return Activations::int8_token;
-  return Activations::f32;
-}
 
 void print_quality(const EvalArgs& args, const Corpus& corpus, const TextQuality& q) {
   fmt::print("text            {}, {} windows of {} tokens, no BOS, second half scored ({} predictions)\n",
@@ -74,7 +68,7 @@ std::vector<Task> read_model_tasks(const OpenModel& open, const EvalArgs& args) 
 
 void evaluate(EvalArgs& args) {
   const Engine engine = parse_engine(args.engine);
-  args.runtime.activations = parse_activations(args.activations);
+  if (!args.activations.empty()) args.runtime.activations = parse_activations(args.activations);
   if (args.kv.size() > 1 || args.kv == std::vector<std::string>{"sweep"}) {
     if (!args.against.empty() || !args.tasks.empty())
       throw Error("several --kv are compared with f32 on a text: they go with neither --against nor --tasks");
@@ -155,9 +149,10 @@ void add_eval_command(CLI::App& app) {
                    "engine of the reference, default as --engine; torch on the same packed file holds the\n"
                    "runtime against LibTorch on the same codes")
       ->check(CLI::IsMember({"auto", "runtime", "torch"}));
-  command->add_option("--activations", args->activations, "of packed models: int8_block, int8_token or f32")
-      ->check(CLI::IsMember({"int8_block", "int8_token", "f32"}))
-      ->capture_default_str();
+  command
+      ->add_option("--activations", args->activations,
+                   "of packed models: f32, int8_block, int8_token or int8_static; default: as the file says")
+      ->check(CLI::IsMember({"f32", "int8_block", "int8_token", "int8_static"}));
   command
       ->add_option("--kv", args->kv,
                    std::string(kKvHelp) + ".\nSeveral, or \"sweep\": what each adds to f32, in one table")

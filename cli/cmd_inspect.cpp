@@ -40,6 +40,7 @@ void inspect_packed(const InspectArgs& args) {
              args.verify ? ", every checksum holds" : "");
   fmt::print("kv cache     {}, {} a token\n", kv_scheme_text(model.kv()),
              bytes_text(KvLayout(model.config(), model.kv()).bytes_per_token()));
+  fmt::print("activations  {}\n", activations_text(model.activations()));
   std::map<std::string, std::pair<int, int64_t>> kinds;
   for (const auto& [name, w] : model.weights()) {
     const std::string kind = w.scheme ? scheme_text(*w.scheme) : std::string(dtype_name(*w.dtype));

@@ -66,9 +66,12 @@ void write_codes(Hdf5Group& group, const QuantizedTensor& q) {
   });
 }
 
-void write_weight(Hdf5Group group, const CodedWeight& weight) {
+void write_weight(Hdf5Group group, const CodedWeight& weight, float input_scale) {
   group.write_number("rows", weight.rows());
   group.write_number("cols", weight.cols());
+  if (input_scale != 0)
+    group.write("input_scale", {DType::f32, {1}, reinterpret_cast<const std::byte*>(&input_scale)},
+                Packing::none);
   if (weight.codes) return write_codes(group, *weight.codes);
   group.write_text("dtype", std::string(dtype_name(weight.kept.dtype())));
   group.write("values", weight.kept.view(), Packing::deflate);
@@ -81,11 +84,15 @@ void write_root(const CodedModel& model, const std::string& path) {
   write_json(root, "config", config_to_json(model.config()));
   write_json(root, "provenance", model.provenance_json());
   if (model.kv() != KvScheme{}) write_json(root, "kv", kv_scheme_text(model.kv()));
+  if (model.activations() != Activations::int8_block)
+    write_json(root, "activations", std::string(activations_text(model.activations())));
   write_bytes(root, "tokenizer", model.tokenizer().serialize());
   Hdf5Group weights = root.create_group("weights");
   for (const SiteShape& site : all_sites(model.config())) {
     check_interrupt();
-    with_context(site.name, [&] { write_weight(weights.create_group(site.name), model.weight(site.name)); });
+    with_context(site.name, [&] {
+      write_weight(weights.create_group(site.name), model.weight(site.name), model.input_scale(site.name));
+    });
   }
   Hdf5Group vectors = root.create_group("vectors");
   for (const VectorShape& vector : all_vectors(model.config()))
@@ -166,6 +173,7 @@ class Archive final : public CodedModel {
         provenance_(read_json("provenance")) {
     config_ = with_context("config", [&] { return config_from_json(read_json("config")); });
     if (root_.has("kv")) kv_ = parse_kv_scheme(read_json("kv"));
+    if (root_.has("activations")) activations_ = parse_activations(read_json("activations"));
     for (const SiteShape& site : all_sites(config_))
       forms_.emplace(site.name, with_context(site.name, [&] {
                        return read_form(weights_.open_group(site.name), site);
@@ -186,6 +194,18 @@ class Archive final : public CodedModel {
     });
   }
   KvScheme kv() const override { return kv_; }
+  Activations activations() const override { return activations_; }
+  float input_scale(std::string_view site) const override {
+    return with_context(path_, [&] {
+      return with_context(site, [&] {
+        const Hdf5Group group = weights_.open_group(std::string(site));
+        if (!group.has("input_scale")) return 0.0f;
+        const Tensor scale = group.read("input_scale", DType::f32, {1});
+        check_finite("input_scale", scale);
+        return scale.f32()[0];
+      });
+    });
+  }
   std::string provenance_json() const override { return provenance_; }
 
   WeightForm form(std::string_view site) const override {
@@ -241,6 +261,7 @@ class Archive final : public CodedModel {
   std::string provenance_;
   ModelConfig config_;
   KvScheme kv_;
+  Activations activations_ = Activations::int8_block;
   std::map<std::string, WeightForm, std::less<>> forms_;
   std::map<std::string, int64_t, std::less<>> sizes_;
 };

@@ -26,6 +26,8 @@ class CodedPacked final : public CodedModel {
   const ModelConfig& config() const override { return model_.config(); }
   Tokenizer tokenizer() const override { return Tokenizer::deserialize(model_.tokenizer()); }
   KvScheme kv() const override { return model_.kv(); }
+  Activations activations() const override { return model_.activations(); }
+  float input_scale(std::string_view site) const override { return model_.weight(site).input_scale; }
   std::string provenance_json() const override { return model_.provenance_json(); }
 
   WeightForm form(std::string_view site) const override {

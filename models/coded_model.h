@@ -12,6 +12,7 @@
 
 #include "core/quantized_tensor.h"
 #include "core/tensor.h"
+#include "models/activations.h"
 #include "models/config.h"
 #include "models/import.h"
 #include "models/kv_scheme.h"
@@ -56,6 +57,10 @@ class CodedModel {
   virtual Tokenizer tokenizer() const = 0;
   // How the runtime keeps keys and values unless told otherwise.
   virtual KvScheme kv() const { return {}; }
+  // How layers with codes read their inputs unless told otherwise.
+  virtual Activations activations() const { return Activations::int8_block; }
+  // The scale of a site's inputs under Activations::int8_static; 0 where there is none.
+  virtual float input_scale(std::string_view) const { return 0; }
   // JSON: where the codes came from.
   virtual std::string provenance_json() const = 0;
 

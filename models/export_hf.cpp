@@ -161,9 +161,15 @@ class HfExport {
     std::vector<LayerTensor> parts = layer_tensors(options_.layout, hf_codes(model_, item));
     std::ranges::stable_sort(parts, std::greater<>(),
                              [](const LayerTensor& p) { return dtype_bytes(p.tensor.dtype()); });
-    for (const LayerTensor& part : parts)
-      writer.add(item.module() + "." + part.part, part.tensor.dtype(), part.tensor.shape(),
-                 {part.tensor.data(), size_t(part.tensor.bytes())});
+    const auto add = [&](std::string_view part, const TensorView& tensor) {
+      writer.add(fmt::format("{}.{}", item.module(), part), tensor.dtype, tensor.shape,
+                 {tensor.data, size_t(tensor.bytes())});
+    };
+    const bool is_static =
+        options_.layout == HfLayout::compressed_w8a8 && model_.activations() == Activations::int8_static;
+    if (const float scale = model_.input_scale(item.members[0].name); is_static && scale != 0)
+      add("input_scale", {DType::f32, {1}, reinterpret_cast<const std::byte*>(&scale)});
+    for (const LayerTensor& part : parts) add(part.part, part.tensor.view());
   }
 
   // A weight that lies as ours does, piece by piece: tables are large.

@@ -99,7 +99,7 @@ Json awq_json(const Layers& layers) {
   return json;
 }
 
-Json compressed_json(const Layers& layers, HfLayout layout) {
+Json compressed_json(const Layers& layers, HfLayout layout, Activations activations) {
   const bool w8a8 = layout == HfLayout::compressed_w8a8;
   const char* format = w8a8 ? "int-quantized" : "pack-quantized";
   Json groups = Json::object();
@@ -113,14 +113,17 @@ Json compressed_json(const Layers& layers, HfLayout layout) {
                     {"dynamic", false},
                     {"actorder", nullptr},
                     {"observer", "minmax"}};
-    Json activations = nullptr;
-    if (w8a8)
-      activations = {
-          {"num_bits", 8}, {"type", "int"}, {"symmetric", true}, {"strategy", "token"}, {"dynamic", true}};
+    Json inputs = nullptr;
+    if (w8a8) inputs = {{"num_bits", 8}, {"type", "int"}, {"symmetric", true}};
+    if (w8a8 && activations == Activations::int8_static) {
+      inputs.update({{"strategy", "tensor"}, {"dynamic", false}});
+    } else if (w8a8) {
+      inputs.update({{"strategy", "token"}, {"dynamic", true}});
+    }
     groups[fmt::format("group_{}", groups.size())] = {
         {"targets", layers.coded.size() == 1 ? Json::array({"Linear"}) : Json(modules)},
         {"weights", std::move(weights)},
-        {"input_activations", std::move(activations)},
+        {"input_activations", std::move(inputs)},
         {"output_activations", nullptr},
         {"format", format}};
   }
@@ -140,7 +143,8 @@ std::string hf_quantization_json(const CodedModel& model, const HfOptions& optio
     case HfLayout::gptq_v2: return gptq_json(layers, options.layout).dump(2);
     case HfLayout::awq: return awq_json(layers).dump(2);
     case HfLayout::compressed:
-    case HfLayout::compressed_w8a8: return compressed_json(layers, options.layout).dump(2);
+    case HfLayout::compressed_w8a8:
+      return compressed_json(layers, options.layout, model.activations()).dump(2);
   }
   EDGEQ_CHECK(false, "a folder of floats has no quantization_config");
   return {};

@@ -33,6 +33,8 @@ class FittedModel final : public CodedModel {
   const ModelConfig& config() const override { return source_.config(); }
   Tokenizer tokenizer() const override { return source_.tokenizer(); }
   KvScheme kv() const override { return source_.kv(); }
+  Activations activations() const override { return source_.activations(); }
+  float input_scale(std::string_view site) const override { return source_.input_scale(site); }
   std::string provenance_json() const override { return source_.provenance_json(); }
   WeightForm form(std::string_view site) const override;
   // Throws Error when a number is beyond what the form holds.

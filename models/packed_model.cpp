@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <system_error>
@@ -85,6 +86,7 @@ class PackedModel::Reader {
     model_.file_ = file_.file();
     model_.config_ = with_context("config", [&] { return config_from_json(text("config")); });
     model_.kv_ = kv();
+    model_.activations_ = activations();
     model_.provenance_ = text("provenance");
     try {
       read_tensors(json::parse(text("weights")), json::parse(text("hashes")));
@@ -106,6 +108,11 @@ class PackedModel::Reader {
   KvScheme kv() const {
     const auto found = file_.metadata().find("kv");
     return found == file_.metadata().end() ? KvScheme{} : parse_kv_scheme(found->second);
+  }
+
+  Activations activations() const {
+    const auto found = file_.metadata().find("activations");
+    return found == file_.metadata().end() ? Activations::int8_block : parse_activations(found->second);
   }
 
   void check_version() const {
@@ -173,6 +180,11 @@ class PackedModel::Reader {
     if (entry.contains("scheme") == entry.contains("dtype")) throw Error("needs either a scheme or a dtype");
     if (entry.contains("scheme")) {
       weight.scheme = parse_scheme(entry.at("scheme").get<std::string>());
+      if (entry.contains("input_scale")) {
+        weight.input_scale = entry.at("input_scale").get<float>();
+        if (!(weight.input_scale > 0 && std::isfinite(weight.input_scale)))
+          throw Error(fmt::format("input scale {}; expected a positive number", weight.input_scale));
+      }
     } else {
       const auto dtype_text = entry.at("dtype").get<std::string>();
       weight.dtype = parse_dtype(dtype_text);
@@ -266,6 +278,7 @@ struct PackedWriter::Impl {
   std::map<std::string, Size> sizes;
   std::map<std::string, Count> vectors;
   KvScheme kv;
+  Activations activations = Activations::int8_block;
 };
 
 PackedWriter::PackedWriter(std::string path, OutputFile::Existing existing)
@@ -273,8 +286,10 @@ PackedWriter::PackedWriter(std::string path, OutputFile::Existing existing)
           .file = SafetensorsWriter(std::move(path), existing), .sizes = {}, .vectors = {}, .kv = {}}) {}
 PackedWriter::~PackedWriter() = default;
 
-void PackedWriter::add(const std::string& site, const QuantizedTensor& weight) {
-  impl_->add_panels(site, {{"scheme", scheme_text(weight.scheme)}}, {weight.rows, weight.cols},
+void PackedWriter::add(const std::string& site, const QuantizedTensor& weight, float input_scale) {
+  json entry = {{"scheme", scheme_text(weight.scheme)}};
+  if (input_scale != 0) entry["input_scale"] = input_scale;
+  impl_->add_panels(site, std::move(entry), {weight.rows, weight.cols},
                     panel_shape(weight.scheme, weight.rows, weight.cols),
                     [&](std::span<std::byte> panels) { pack_panels(weight, panels); });
 }
@@ -293,6 +308,8 @@ void PackedWriter::add_vector(const std::string& name, std::span<const float> va
 
 void PackedWriter::set_kv(const KvScheme& kv) { impl_->kv = kv; }
 
+void PackedWriter::set_activations(Activations activations) { impl_->activations = activations; }
+
 int64_t PackedWriter::finish(const ModelConfig& config, std::span<const std::byte> tokenizer,
                              const std::string& provenance_json) {
   with_context(impl_->file.path(), [&] { check_complete(config, impl_->sizes, impl_->vectors); });
@@ -302,6 +319,8 @@ int64_t PackedWriter::finish(const ModelConfig& config, std::span<const std::byt
                        {"config", config_to_json(config)}, {"weights", impl_->entries.dump()},
                        {"hashes", impl_->hashes.dump()},   {"provenance", provenance_json}};
   if (impl_->kv != KvScheme{}) metadata["kv"] = kv_scheme_text(impl_->kv);
+  if (impl_->activations != Activations::int8_block)
+    metadata["activations"] = activations_text(impl_->activations);
   metadata["checksum"] = metadata_checksum(metadata);
   return impl_->file.finish(metadata);
 }

@@ -12,9 +12,13 @@
 //   edgeq                version of this format, "1"
 //   layout               "r16k4"
 //   config               JSON, config_to_json
-//   weights              JSON {site: {"scheme" | "dtype": text, "rows": n, "cols": n}}
+//   weights              JSON {site: {"scheme" | "dtype": text, "rows": n, "cols": n}}; "input_scale": x
+//   beside a
+//                        scheme when activations are int8_static
 //   hashes               JSON {tensor: XXH3-128 of its bytes}, pads excepted
 //   kv                   the runtime's keys and values unless told otherwise (models/kv_scheme.h); or absent
+//   activations          how codes read their inputs unless told otherwise (models/activations.h); or absent:
+//                        int8_block
 //   provenance           JSON, opaque here
 //   checksum             XXH3-128 of "<key>\n<text>\n" for every other key in ascending order
 // Tensor data begins on a multiple of 64 bytes and every tensor starts on a multiple of 64, so the mapped
@@ -35,6 +39,7 @@
 #include "core/tensor.h"
 #include "formats/mapped_file.h"
 #include "formats/output_file.h"
+#include "models/activations.h"
 #include "models/config.h"
 #include "models/kv_scheme.h"
 
@@ -49,6 +54,7 @@ struct PackedWeight {
   std::optional<DType> dtype;  // float panels
   int64_t rows = 0, cols = 0;
   std::span<const std::byte> panels;  // r16k4
+  float input_scale = 0;              // of Activations::int8_static, positive; 0: none
 };
 
 class PackedModel {
@@ -68,6 +74,7 @@ class PackedModel {
   const std::string& path() const { return path_; }
   const ModelConfig& config() const { return config_; }
   const KvScheme& kv() const { return kv_; }
+  Activations activations() const { return activations_; }
   const std::map<std::string, PackedWeight>& weights() const { return weights_; }
   const PackedWeight& weight(std::string_view site) const;  // Error when missing
   const PackedWeight* find_weight(std::string_view site) const;
@@ -88,6 +95,7 @@ class PackedModel {
   std::shared_ptr<const MappedFile> file_;
   ModelConfig config_;
   KvScheme kv_;
+  Activations activations_ = Activations::int8_block;
   std::map<std::string, PackedWeight> weights_;
   std::map<std::string, std::span<const float>> vectors_;
   std::span<const std::byte> tokenizer_;
@@ -104,10 +112,11 @@ class PackedWriter {
   PackedWriter(const PackedWriter&) = delete;
   PackedWriter& operator=(const PackedWriter&) = delete;
 
-  void add(const std::string& site, const QuantizedTensor& weight);
+  void add(const std::string& site, const QuantizedTensor& weight, float input_scale = 0);
   void add(const std::string& site, const Tensor& matrix);  // f32, f16 or bf16, as float panels
   void add_vector(const std::string& name, std::span<const float> values);  // norms, biases
   void set_kv(const KvScheme& kv);                                          // default: f32
+  void set_activations(Activations activations);                            // default: int8_block
   // Writes the header and renames. Returns the file's bytes. Throws Error when what was added is not exactly
   // what the config calls for.
   int64_t finish(const ModelConfig& config, std::span<const std::byte> tokenizer,

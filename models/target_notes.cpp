@@ -6,9 +6,14 @@
 namespace edgeq {
 
 std::vector<std::string> foreign_notes(const CodedModel& model) {
-  if (model.kv() == KvScheme{}) return {};
-  return {fmt::format("the model says {} for keys and values, which is edgeq's own and not in this file",
-                      kv_scheme_text(model.kv()))};
+  std::vector<std::string> notes;
+  const auto add = [&](std::string_view what, std::string_view of) {
+    notes.push_back(
+        fmt::format("the model says {} for {}, which is edgeq's own and not in this file", what, of));
+  };
+  if (model.kv() != KvScheme{}) add(kv_scheme_text(model.kv()), "keys and values");
+  if (model.activations() == Activations::int8_static) add(activations_text(model.activations()), "inputs");
+  return notes;
 }
 
 }  // namespace edgeq

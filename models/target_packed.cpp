@@ -53,7 +53,7 @@ class PackedTarget final : public Target {
       check_interrupt();
       const CodedWeight weight = model.weight(site.name);
       if (weight.codes) {
-        writer.add(site.name, *weight.codes);
+        writer.add(site.name, *weight.codes, model.input_scale(site.name));
       } else {
         writer.add(site.name, weight.kept);
       }
@@ -63,6 +63,7 @@ class PackedTarget final : public Target {
       writer.add_vector(vector.name, {values.f32(), size_t(values.size())});
     }
     writer.set_kv(model.kv());
+    writer.set_activations(model.activations());
     return writer.finish(model.config(), model.tokenizer().serialize(), model.provenance_json());
   }
 

@@ -48,11 +48,12 @@ PartResult once(Journal& journal, const std::string& part, Make&& make) {
   return result;
 }
 
-// The current inputs as the recipe wants them seen; float weights read them as they are.
+// The current inputs as the recipe wants them seen; float weights read them as they are. Returns their static
+// scale, or 0.
 template <class Walking>
-void round_inputs(const CompressInputs& in, std::span<const SitePlan* const> readers, Walking& walk) {
-  if (std::ranges::any_of(readers, [](const SitePlan* site) { return !site->keep; }))
-    walk.round_inputs(in.plan.recipe.calibration.inputs);
+float round_inputs(const CompressInputs& in, std::span<const SitePlan* const> readers, Walking& walk) {
+  if (std::ranges::all_of(readers, [](const SitePlan* site) { return site->keep.has_value(); })) return 0;
+  return walk.round_inputs(in.plan.recipe.calibration.inputs, in.plan.recipe.calibration.observer);
 }
 
 std::vector<const SitePlan*> readers_of(const Plan& plan, const Block& block, int stage) {
@@ -62,7 +63,9 @@ std::vector<const SitePlan*> readers_of(const Plan& plan, const Block& block, in
 }
 
 // A tied table is also the head, a matrix product: its inputs are the float model's final hidden states.
-InputStats final_stats(const CompressInputs& in, const Ends& ends, unsigned needs, const Progress& progress) {
+// Their static scale, or 0, is left in `scale`.
+InputStats final_stats(const CompressInputs& in, const Ends& ends, unsigned needs, const Progress& progress,
+                       float& scale) {
   const int blocks = int(in.plan.config.layers.size());
   Walk walk(in.model, in.windows, ends);
   for (int b = 0; b < blocks; ++b) {
@@ -71,7 +74,7 @@ InputStats final_stats(const CompressInputs& in, const Ends& ends, unsigned need
   }
   walk.finish(ends);
   const SitePlan* table = &in.plan.site("embedding");
-  round_inputs(in, std::span(&table, 1), walk);
+  scale = round_inputs(in, std::span(&table, 1), walk);
   return walk.stats(needs);
 }
 
@@ -79,12 +82,16 @@ InputStats final_stats(const CompressInputs& in, const Ends& ends, unsigned need
 void compress_table(const CompressInputs& in, Ends& ends, Journal& journal, const Progress& progress) {
   const SitePlan& plan = in.plan.site("embedding");
   const PartResult done = once(journal, "embedding", [&] {
-    const bool is_head = ends.head.weight.empty() && plan.needs() != kNeedNothing;
+    const bool is_static = in.plan.recipe.calibration.inputs == Activations::int8_static;
+    const bool is_head =
+        ends.head.weight.empty() && (plan.needs() != kNeedNothing || (is_static && !plan.keep));
+    float scale = 0;
     const InputStats stats = !is_head    ? unit_stats(plan.cols, plan.needs())
-                             : walks(in) ? final_stats(in, ends, plan.needs(), progress)
+                             : walks(in) ? final_stats(in, ends, plan.needs(), progress, scale)
                                          : stats_without_walk(in, "head", plan.cols, plan.needs());
     PartResult result{.part = "embedding"};
     result.sites.push_back(compress_site(plan, ends.embedding, stats));
+    result.sites.back().input_scale = scale;
     result.vectors = ends.others;
     return result;
   });
@@ -119,7 +126,7 @@ PartResult compress_block(const CompressInputs& in, const Block& original, Block
   if (streams != nullptr) streams->enter(original, block);
   for (int s = 0; s < int(block.stages.size()); ++s) {
     const Stage& stage = block.stages[size_t(s)];
-    if (streams != nullptr) round_inputs(in, readers_of(in.plan, block, s), *streams);
+    const float scale = streams != nullptr ? round_inputs(in, readers_of(in.plan, block, s), *streams) : 0;
     const unsigned needs = stage_needs(in.plan, block, stage);
     const int64_t width = block.sites[size_t(stage.sites[0])].weight.cols();
     const InputStats stats = streams != nullptr ? streams->stats(needs, stage.adds_to_hidden)
@@ -129,6 +136,7 @@ PartResult compress_block(const CompressInputs& in, const Block& original, Block
       Site& site = block.sites[size_t(i)];
       result.sites.push_back(compress_site(in.plan.site(site.name), site, stats));
       result.sites.back().report.last_quarter_change = stats.last_quarter_change;
+      result.sites.back().input_scale = scale;
     }
     if (streams != nullptr) streams->step(original, block, s);
   }
@@ -172,11 +180,12 @@ void compress(const CompressInputs& in, Journal& journal, const Progress& progre
   if (streams != nullptr) streams->finish(ends);
   const SitePlan& head = in.plan.site("head");
   const SitePlan* reader = &head;
-  if (streams != nullptr) round_inputs(in, std::span(&reader, 1), *streams);
+  const float scale = streams != nullptr ? round_inputs(in, std::span(&reader, 1), *streams) : 0;
   const InputStats stats = streams != nullptr ? streams->stats(head.needs(), /*adds_to_hidden=*/false)
                                               : stats_without_walk(in, "head", head.cols, head.needs());
   PartResult result{.part = "head"};
   result.sites.push_back(compress_site(head, ends.head, stats));
+  result.sites.back().input_scale = scale;
   journal.commit(result);
 }
 

@@ -87,7 +87,7 @@ SiteReport report_from_json(const std::string& name, const json& j) {
 }
 
 SiteResult load_site(const SafetensorsFile& file, const json& entry) {
-  SiteResult site{.name = entry.at("name")};
+  SiteResult site{.name = entry.at("name"), .input_scale = entry.at("input_scale")};
   site.report = report_from_json(site.name, entry.at("report"));
   if (entry.at("quantized")) {
     QuantizedTensor q(parse_scheme(site.report.scheme), site.report.rows, site.report.cols);
@@ -166,6 +166,7 @@ void Journal::commit(const PartResult& result) {
     add(writer, site.name + ".bias", site.bias);
     sites.push_back({{"name", site.name},
                      {"quantized", site.quantized.has_value()},
+                     {"input_scale", site.input_scale},
                      {"report", report_to_json(site.report)}});
   }
   json vectors = json::array();

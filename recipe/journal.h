@@ -22,8 +22,9 @@ namespace edgeq {
 struct SiteResult {
   std::string name;
   std::optional<QuantizedTensor> quantized;
-  Tensor kept;  // f32, f16 or bf16, when not quantized
-  Tensor bias;  // f32 [rows] or empty
+  Tensor kept;            // f32, f16 or bf16, when not quantized
+  Tensor bias;            // f32 [rows] or empty
+  float input_scale = 0;  // of Activations::int8_static, else 0
   SiteReport report;
 };
 

@@ -30,10 +30,18 @@ WeightForm JournalModel::form(std::string_view site) const {
   return form;
 }
 
-CodedWeight JournalModel::weight(std::string_view site) const {
+Activations JournalModel::activations() const {
+  const Activations inputs = plan_.recipe.calibration.inputs;
+  return inputs == Activations::f32 ? CodedModel::activations() : inputs;
+}
+
+const SiteResult& JournalModel::result(std::string_view site) const {
   if (const std::string part = part_of_site(site); part_.part != part) part_ = journal_.load(part);
-  const SiteResult& result = part_.site(site);
-  return {.codes = result.quantized, .kept = result.kept};
+  return part_.site(site);
+}
+
+CodedWeight JournalModel::weight(std::string_view site) const {
+  return {.codes = result(site).quantized, .kept = result(site).kept};
 }
 
 Tensor JournalModel::vector(std::string_view name) const {

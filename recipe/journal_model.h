@@ -23,6 +23,8 @@ class JournalModel final : public CodedModel {
   const ModelConfig& config() const override { return plan_.config; }
   Tokenizer tokenizer() const override { return Tokenizer::deserialize(tokenizer_); }
   KvScheme kv() const override { return plan_.recipe.kv; }
+  Activations activations() const override;
+  float input_scale(std::string_view site) const override { return result(site).input_scale; }
   std::string provenance_json() const override { return edgeq::provenance_json(plan_, provenance_, sites_); }
   WeightForm form(std::string_view site) const override;
   CodedWeight weight(std::string_view site) const override;
@@ -31,6 +33,8 @@ class JournalModel final : public CodedModel {
   const std::vector<SiteReport>& sites() const { return sites_; }  // in the order of the plan's parts
 
  private:
+  const SiteResult& result(std::string_view site) const;
+
   const Plan& plan_;
   const Journal& journal_;
   std::vector<std::byte> tokenizer_;

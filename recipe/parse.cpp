@@ -119,6 +119,7 @@ Budget parse_budget_map(const Reader& reader, const YAML::Node& node) {
 
 CalibrationSpec parse_calibration(const Reader& reader, const YAML::Node& node) {
   CalibrationSpec spec;
+  std::optional<Observer> observer;
   reader.map(node, "calibration",
              {{"corpus", [&](const YAML::Node& n) { spec.corpus = parse_calibration_texts(reader, n); }},
               {"windows", [&](const YAML::Node& n) { spec.windows = reader.count(n, "windows", 1); }},
@@ -126,9 +127,18 @@ CalibrationSpec parse_calibration(const Reader& reader, const YAML::Node& node) 
               {"inputs",
                [&](const YAML::Node& n) {
                  const std::string text = reader.scalar(n, "inputs");
-                 spec.inputs = reader.at(n, [&] { return parse_inputs(text); });
+                 spec.inputs = reader.at(n, [&] { return parse_activations(text); });
+               }},
+              {"observer",
+               [&](const YAML::Node& n) {
+                 const std::string text = reader.scalar(n, "observer");
+                 observer = reader.at(n, [&] { return parse_observer(text); });
                }},
               {"statistics", [&](const YAML::Node& n) { spec.statistics = reader.path(n, "statistics"); }}});
+  if (observer && spec.inputs != Activations::int8_static)
+    reader.fail(node, fmt::format("an observer fixes scales of inputs: int8_static; here they are {}",
+                                  activations_text(spec.inputs)));
+  spec.observer = observer.value_or(spec.observer);
   return spec;
 }
 

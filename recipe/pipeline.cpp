@@ -42,8 +42,11 @@ std::string journal_key(const Plan& plan, const QuantizeInputs& in) {
                        in.calibration->windows.count(), in.calibration->windows.length);
   key += plan.recipe.calibration.statistics.empty() ? "statistics of the compressed model\n"
                                                     : "statistics of the float model\n";
-  if (plan.recipe.calibration.inputs != Inputs::floats)
-    key += fmt::format("inputs {}\n", inputs_text(plan.recipe.calibration.inputs));
+  const CalibrationSpec& calibration = plan.recipe.calibration;
+  if (calibration.inputs != Activations::f32)
+    key += fmt::format("inputs {}\n", activations_text(calibration.inputs));
+  if (calibration.inputs == Activations::int8_static)
+    key += fmt::format("observer {}\n", observer_text(calibration.observer));
   for (const TransformSpec& transform : plan.recipe.transforms)
     key += fmt::format("transform {}{}\n", transform.name, options_key(transform.options));
   if (plan.is_open()) key += fmt::format("{} bytes for all sites\n", plan.budget_bytes);

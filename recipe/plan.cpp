@@ -227,7 +227,7 @@ Options target_options(Options options, const Placed& placed) {
 }
 
 bool Plan::needs_statistics() const {
-  return is_open() ||
+  return is_open() || recipe.calibration.inputs == Activations::int8_static ||
          std::ranges::any_of(transforms, [](const auto& t) { return t->needs() != kNeedNothing; }) ||
          std::ranges::any_of(sites, [](const SitePlan& s) { return s.needs() != kNeedNothing; });
 }
@@ -254,9 +254,9 @@ Plan make_plan(const Recipe& recipe, const Checkpoint& checkpoint) {
   plan.transforms = plan_transforms(recipe, plan.config);
   if (recipe.budget) plan.budget_bytes = budget_for_sites(plan, checkpoint);
   const CalibrationSpec& c = recipe.calibration;
-  if (c.inputs != Inputs::floats && !c.statistics.empty())
+  if (c.inputs != Activations::f32 && !c.statistics.empty())
     throw Error(fmt::format("recipe {}: inputs {} cannot be had of cached statistics, which are of floats",
-                            recipe.name, inputs_text(c.inputs)))
+                            recipe.name, activations_text(c.inputs)))
         .set_hint("leave out calibration statistics");
   plan.peak_ram_bytes = estimate_ram(plan);
   return plan;

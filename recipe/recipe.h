@@ -9,10 +9,11 @@
 #include <string_view>
 #include <vector>
 
-#include "calibration/round_inputs.h"
+#include "calibration/observer.h"
 #include "core/dtype.h"
 #include "core/options.h"
 #include "core/quant_scheme.h"
+#include "models/activations.h"
 #include "models/kv_scheme.h"
 #include "recipe/budget.h"
 
@@ -44,7 +45,8 @@ constexpr std::string_view kSelfCorpus = "self";        // what the model itself
 struct CalibrationSpec {
   std::vector<std::string> corpus;  // paths of texts and the names above; empty = kDefaultCorpus
   int64_t windows = 64, tokens = 512;
-  Inputs inputs = Inputs::floats;
+  Activations inputs = Activations::f32;  // as what layers with codes read them; the runtime's default
+  Observer observer = Observer::mse;      // of Activations::int8_static
   std::string statistics;  // path of an HDF5 cache written by `edgeq calibrate`; "" = walk the model
 };
 

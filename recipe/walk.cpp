@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "calibration/collect.h"
+#include "calibration/round_inputs.h"
 #include "core/error.h"
 #include "core/parallel.h"
 #include "models/names.h"
@@ -39,9 +40,13 @@ void Walk::finish(const Ends& ends) {
   parallel_for(int64_t(states_.size()), [&](int64_t i) { model_.finish(ends, states_[size_t(i)]); });
 }
 
-void Walk::round_inputs(Inputs inputs) {
-  parallel_for(int64_t(states_.size()),
-               [&](int64_t i) { edgeq::round_inputs(states_[size_t(i)].input.matrix(), inputs); });
+float Walk::round_inputs(Activations activations, Observer observer) {
+  const float scale = activations == Activations::int8_static ? stage_scale(states_, observer) : 0;
+  parallel_for(int64_t(states_.size()), [&](int64_t i) {
+    const MatrixView<float> rows = states_[size_t(i)].input.matrix();
+    scale > 0 ? edgeq::round_inputs(rows, scale) : edgeq::round_inputs(rows, activations);
+  });
+  return scale;
 }
 
 InputStats Walk::stats(unsigned needs) const { return stage_stats(states_, needs); }

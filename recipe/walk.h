@@ -8,8 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "calibration/round_inputs.h"
+#include "calibration/observer.h"
 #include "calibration/stats.h"
+#include "models/activations.h"
 #include "models/blockwise_model.h"
 #include "models/corpus.h"
 
@@ -27,7 +28,8 @@ class Walk {
   void step(const Block& block, int stage);
   void pass(const Block& block);  // enter and all steps
   void finish(const Ends& ends);
-  void round_inputs(Inputs inputs);  // of the current stage
+  // Of the current stage. Returns the scale of int8_static, which `observer` chooses, and otherwise 0.
+  float round_inputs(Activations activations, Observer observer);
   // Of the inputs that the current stage reads, over all windows in order.
   InputStats stats(unsigned needs) const;
   std::span<const State> states() const { return states_; }
@@ -49,7 +51,9 @@ class Streams {
   void step(const Block& original, const Block& block, int stage);
   void finish(const Ends& ends);  // both models have the same final norm
   // Of the current stage of the compressed model: what it reads when it runs.
-  void round_inputs(Inputs inputs) { now_.round_inputs(inputs); }
+  float round_inputs(Activations activations, Observer observer) {
+    return now_.round_inputs(activations, observer);
+  }
   // Of the inputs that the stages of the block to come will read in the compressed model, were it not
   // compressed itself. The streams stay where they are, before the block.
   std::vector<InputStats> look_ahead(const Block& block, unsigned needs) const;

@@ -4,9 +4,9 @@
 
 #include <cstdint>
 
+#include "models/activations.h"
 #include "runtime/aligned_buffer.h"
 #include "runtime/kernels/kernel_table.h"
-#include "runtime/runtime.h"
 
 namespace edgeq {
 
@@ -25,8 +25,10 @@ class ActivationBuffer {
   ActivationBuffer(int64_t max_tokens, int64_t max_cols);
 
   float* row(int64_t token) noexcept { return values_.data() + token * stride_; }
-  // Codes of a row whose first `cols` floats are written. Not for Activations::f32.
-  void quantize(const KernelTable& kernels, Activations mode, int64_t token, int64_t cols) noexcept;
+  // Codes of a row whose first `cols` floats are written. Not for Activations::f32. input_scale: of
+  // int8_static.
+  void quantize(const KernelTable& kernels, Activations mode, float input_scale, int64_t token,
+                int64_t cols) noexcept;
   Activation view(int64_t tokens, int64_t cols, bool with_codes) const noexcept;
 
  private:

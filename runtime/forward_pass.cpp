@@ -59,17 +59,17 @@ void ForwardPass::embed() noexcept {
 }
 
 template <class WriteRow>
-Activation ForwardPass::prepare(int64_t first, int64_t count, int64_t cols, bool with_codes,
+Activation ForwardPass::prepare(int64_t first, int64_t count, int64_t cols, Codes codes,
                                 const WriteRow& write_row) noexcept {
   const bool alone = count == 1;
   ActivationBuffer& buffer = alone ? own_.input : space_.input;
   const int64_t begin = alone ? 0 : share_of(count, thread_), end = alone ? 1 : share_of(count, thread_ + 1);
   for (int64_t i = begin; i < end; ++i) {
     write_row(first + i, buffer.row(i));
-    if (with_codes) buffer.quantize(kernels_, model_.activations_, i, cols);
+    if (codes.wanted) buffer.quantize(kernels_, model_.activations_, codes.input_scale, i, cols);
   }
   if (!alone) barrier();
-  return buffer.view(count, cols, with_codes);
+  return buffer.view(count, cols, codes.wanted);
 }
 
 void ForwardPass::apply(const Norm& norm, const float* x, float* out) const noexcept {
@@ -83,15 +83,16 @@ void ForwardPass::apply(const Norm& norm, const float* x, float* out) const noex
   }
 }
 
-Activation ForwardPass::prepare_norm(const Norm& norm, int64_t first, int64_t count,
-                                     bool with_codes) noexcept {
-  return prepare(first, count, model_.config().hidden, with_codes,
+Activation ForwardPass::prepare_norm(const Norm& norm, int64_t first, int64_t count, Codes codes) noexcept {
+  return prepare(first, count, model_.config().hidden, codes,
                  [&](int64_t t, float* out) { apply(norm, space_.hidden.row(t), out); });
 }
 
 template <class... Matrices>
-bool ForwardPass::wants_codes(const Matrices&... matrices) const {
-  return model_.activations_ != Activations::f32 && (matrices.quantized() || ...);
+ForwardPass::Codes ForwardPass::codes_for(const Matrices&... matrices) const {
+  // Those that are read as codes have the same scale.
+  return {.wanted = model_.activations_ != Activations::f32 && (matrices.quantized() || ...),
+          .input_scale = std::max({matrices.input_scale()...})};
 }
 
 void ForwardPass::multiply(const Linear& linear, const Activation& x, PanelRange range, Rows& out) noexcept {
@@ -126,7 +127,7 @@ void ForwardPass::add_to_hidden(const Linear& linear, const Norm& post, const Ac
 }
 
 void ForwardPass::attention_inputs(const LayerWeights& layer) noexcept {
-  const bool codes = wants_codes(layer.q.weight, layer.k.weight, layer.v.weight);
+  const Codes codes = codes_for(layer.q.weight, layer.k.weight, layer.v.weight);
   const Activation x = prepare_norm(layer.attn_norm, 0, tokens_, codes);
   const auto ranges = share_panels<3>({&layer.q.weight, &layer.k.weight, &layer.v.weight}, thread_, threads_);
   multiply(layer.q, x, ranges[0], space_.q);
@@ -173,7 +174,7 @@ void ForwardPass::attention(const LayerWeights& layer, int64_t index) noexcept {
   barrier();
   const int64_t cols = layer.o.weight.cols();
   add_to_hidden(layer.o, layer.attn_post_norm,
-                prepare(0, tokens_, cols, wants_codes(layer.o.weight),
+                prepare(0, tokens_, cols, codes_for(layer.o.weight),
                         [&](int64_t t, float* out) { std::copy_n(space_.attended.row(t), cols, out); }));
 }
 
@@ -191,7 +192,7 @@ void ForwardPass::activate(float* gate, const float* up, int64_t count) const no
 
 void ForwardPass::feed_forward_inner(const LayerWeights& layer, const LayerShape& shape) noexcept {
   const ModelConfig& config = model_.config();
-  const bool codes = wants_codes(layer.gate.weight, layer.up.weight);
+  const Codes codes = codes_for(layer.gate.weight, layer.up.weight);
   const Norm& norm = config.residual == Residual::parallel_shared ? layer.attn_norm : layer.mlp_norm;
   const Activation x = prepare_norm(norm, 0, tokens_, codes);
   // The same rows of both, so that their product needs no barrier.
@@ -205,7 +206,7 @@ void ForwardPass::feed_forward_inner(const LayerWeights& layer, const LayerShape
 }
 
 void ForwardPass::feed_forward_output(const LayerWeights& layer, const LayerShape& shape) noexcept {
-  const bool codes = wants_codes(layer.down.weight);
+  const Codes codes = codes_for(layer.down.weight);
   add_to_hidden(layer.down, layer.mlp_post_norm,
                 prepare(0, tokens_, shape.ffn, codes,
                         [&](int64_t t, float* out) { std::copy_n(space_.gate.row(t), shape.ffn, out); }));
@@ -215,7 +216,7 @@ void ForwardPass::logits() noexcept {
   const ModelConfig& config = model_.config();
   const PackedMatrix& head = model_.weights_.head_matrix();
   const Activation x = prepare_norm(model_.weights_.final_norm, tokens_ - chunk_.logit_rows,
-                                    chunk_.logit_rows, wants_codes(head));
+                                    chunk_.logit_rows, codes_for(head));
   const auto [range] = share_panels<1>({&head}, thread_, threads_);
   head.multiply(x, range, chunk_.logits, model_.logits_stride(), own_.panel.data());
   const int64_t begin = range.begin * kPanelRows;

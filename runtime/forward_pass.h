@@ -19,6 +19,12 @@ class ForwardPass {
   bool single() const { return tokens_ == 1; }
   int64_t share_of(int64_t count, int thread) const { return count * thread / threads_; }
 
+  // Whether an input is read as codes, and their scale when it is fixed.
+  struct Codes {
+    bool wanted = false;
+    float input_scale = 0;
+  };
+
   void embed() noexcept;
   void attention_inputs(const LayerWeights& layer) noexcept;
   void norm_all_heads(const LayerWeights& layer) noexcept;
@@ -32,14 +38,14 @@ class ForwardPass {
   // The rows [first, first + count) that a stage reads, written by write_row(token, out). A single row is
   // prepared by every thread for itself; several are shared out, and the threads meet when they are ready.
   template <class WriteRow>
-  Activation prepare(int64_t first, int64_t count, int64_t cols, bool with_codes,
+  Activation prepare(int64_t first, int64_t count, int64_t cols, Codes codes,
                      const WriteRow& write_row) noexcept;
-  Activation prepare_norm(const Norm& norm, int64_t first, int64_t count, bool with_codes) noexcept;
+  Activation prepare_norm(const Norm& norm, int64_t first, int64_t count, Codes codes) noexcept;
   // out may be x. Without a gain x is copied.
   void apply(const Norm& norm, const float* x, float* out) const noexcept;
-  // Whether any of these weights reads codes.
+  // What these weights, which read one input, read of it.
   template <class... Matrices>
-  bool wants_codes(const Matrices&... matrices) const;
+  Codes codes_for(const Matrices&... matrices) const;
   void multiply(const Linear& linear, const Activation& x, PanelRange range, Rows& out) noexcept;
   // hidden += residual_scale * post(linear(x)), each thread for its own rows, or its own tokens where a norm
   // needs whole ones.

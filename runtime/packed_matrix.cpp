@@ -38,7 +38,11 @@ DType exact_dtype(const Tensor& tensor) {
 }  // namespace
 
 PackedMatrix::PackedMatrix(const PackedWeight& weight, const KernelTable& kernels)
-    : kernels_(&kernels), quantized_(weight.scheme.has_value()), rows_(weight.rows), cols_(weight.cols) {
+    : kernels_(&kernels),
+      quantized_(weight.scheme.has_value()),
+      input_scale_(weight.input_scale),
+      rows_(weight.rows),
+      cols_(weight.cols) {
   if (!quantized_) {
     const PanelShape shape = float_panel_shape(*weight.dtype, rows_, cols_);
     panels_ = shape.panels;

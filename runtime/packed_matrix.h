@@ -34,6 +34,7 @@ class PackedMatrix {
   int64_t panel_bytes() const { return panel_bytes_; }
   int64_t bytes() const { return panels_ * panel_bytes_; }
   bool quantized() const { return quantized_; }
+  float input_scale() const { return input_scale_; }  // of Activations::int8_static; 0: none
 
   // y[t * y_stride + row] = weight * x[t] for the rows of a range of panels, also for the rows that pad the
   // last one. `scratch` is the thread's own: 16 * cols() floats.
@@ -45,6 +46,7 @@ class PackedMatrix {
  private:
   const KernelTable* kernels_ = nullptr;
   bool quantized_ = false;
+  float input_scale_ = 0;
   int64_t rows_ = 0, cols_ = 0, panels_ = 0, panel_bytes_ = 0;
   KernelWeight weight_{};             // when quantized
   KernelFloatWeight float_weight_{};  // when not

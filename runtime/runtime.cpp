@@ -83,9 +83,8 @@ MatrixView<const float> PackedSession::feed(std::span<const TokenId> tokens, Log
 class PackedRuntime final : public LanguageModel {
  public:
   PackedRuntime(ModelWeights weights, const KernelTable& kernels, const RuntimeOptions& options,
-                const KvScheme& kv)
-      : model_(
-            std::make_shared<Transformer>(std::move(weights), kernels, options.activations, options.threads)),
+                Activations activations, const KvScheme& kv)
+      : model_(std::make_shared<Transformer>(std::move(weights), kernels, activations, options.threads)),
         kv_(kv) {}
 
   const ModelConfig& config() const override { return model_->config(); }
@@ -105,6 +104,16 @@ class PackedRuntime final : public LanguageModel {
   KvScheme kv_;
 };
 
+// Every weight with codes that reads rows of floats; a table that is not the head as well is only looked up.
+void check_input_scales(const PackedModel& file) {
+  for (const auto& [site, weight] : file.weights()) {
+    const bool looked_up = site == "embedding" && !file.config().tied_head;
+    if (weight.scheme && !looked_up && weight.input_scale == 0)
+      throw Error(fmt::format("{}: {} has no input scale; int8_static needs one", file.path(), site))
+          .set_hint("quantize with calibration: {inputs: int8_static}");
+  }
+}
+
 const KernelTable& kernels_for(const RuntimeOptions& options) {
   return options.isa.empty() ? kernels() : choose_kernels(options.isa);
 }
@@ -121,14 +130,17 @@ std::unique_ptr<LanguageModel> open_packed_runtime(std::shared_ptr<const PackedM
                                                    const RuntimeOptions& options) {
   const KernelTable& kernels = kernels_for(options);
   const KvScheme kv = options.kv.value_or(file->kv());
-  return std::make_unique<PackedRuntime>(map_weights(std::move(file), kernels), kernels, options, kv);
+  const Activations activations = options.activations.value_or(file->activations());
+  if (activations == Activations::int8_static) check_input_scales(*file);
+  return std::make_unique<PackedRuntime>(map_weights(std::move(file), kernels), kernels, options, activations,
+                                         kv);
 }
 
 std::unique_ptr<LanguageModel> open_float_runtime(const Checkpoint& checkpoint,
                                                   const RuntimeOptions& options) {
   const KernelTable& kernels = kernels_for(options);
   return std::make_unique<PackedRuntime>(repack_weights(checkpoint, kernels), kernels, options,
-                                         options.kv.value_or(KvScheme{}));
+                                         Activations::f32, options.kv.value_or(KvScheme{}));
 }
 
 std::string active_isa() { return kernels().isa; }

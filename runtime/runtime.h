@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "models/activations.h"
 #include "models/import.h"
 #include "models/kv_scheme.h"
 #include "models/language_model.h"
@@ -14,21 +15,18 @@
 
 namespace edgeq {
 
-enum class Activations : uint8_t {
-  int8_block,  // quantized on the fly, one scale per 32 values (default)
-  int8_token,  // one scale per token and layer input
-  f32,         // quantized weights are decoded and multiplied in float: slow, exact, for checking
-};
-
 struct RuntimeOptions {
   int threads = 0;  // 0: the cores this process may run on
-  Activations activations = Activations::int8_block;
+  // What weights with codes read. f32: they are decoded and multiplied in float; slow, exact, for checking.
+  // Unset: what the packed file says, else int8_block.
+  std::optional<Activations> activations = std::nullopt;
   std::optional<KvScheme> kv = std::nullopt;  // unset: what the packed file says, else f32
   bool verify_checksums = true;
   std::string isa = {};  // kernels by name; empty: $EDGEQ_ISA, or the best this CPU runs
 };
 
-// A packed file, mapped and run without a copy.
+// A packed file, mapped and run without a copy. Throws Error for int8_static when a weight with codes has no
+// scale for its inputs.
 std::unique_ptr<LanguageModel> open_packed_runtime(const std::string& path, const RuntimeOptions& options);
 // The same for a file that is open already; its checksums are the opener's affair.
 std::unique_ptr<LanguageModel> open_packed_runtime(std::shared_ptr<const PackedModel> file,

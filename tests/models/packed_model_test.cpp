@@ -92,6 +92,31 @@ TEST(PackedModel, SaysHowKeysAndValuesAreKept) {
   EXPECT_EQ(PackedModel::open(folder.file("kv")).kv(), kv);
 }
 
+TEST(PackedModel, SaysHowItsInputsAreRead) {
+  const PackedToy packed = make_packed_toy();
+  const TempDir folder;
+  write_packed(folder.file("plain"), packed);
+  const std::string& site = packed.quantized.begin()->first;
+  EXPECT_EQ(PackedModel::open(folder.file("plain")).activations(), Activations::int8_block);
+  EXPECT_EQ(PackedModel::open(folder.file("plain")).weight(site).input_scale, 0);
+  const auto write = [&](float scale) {
+    PackedWriter writer(folder.file("static"), OutputFile::Existing::replace);
+    writer.set_activations(Activations::int8_static);
+    writer.add("embedding", from_f32(packed.toy.tensors.at("embedding"), DType::f16));
+    for (const auto& [name, weight] : packed.quantized) writer.add(name, weight, scale);
+    for (const VectorShape& vector : all_vectors(packed.toy.config))
+      writer.add_vector(vector.name, {packed.toy.tensors.at(vector.name).f32(), size_t(vector.size)});
+    writer.finish(packed.toy.config, tokenizer_bytes(), "{}");
+  };
+  write(0.1f);
+  const PackedModel model = PackedModel::open(folder.file("static"));
+  EXPECT_EQ(model.activations(), Activations::int8_static);
+  EXPECT_EQ(model.weight(site).input_scale, 0.1f);
+  write(-0.1f);
+  EXPECT_THAT([&] { PackedModel::open(folder.file("static")); },
+              testing::ThrowsMessage<Error>(testing::HasSubstr("input scale -0.1; expected a positive")));
+}
+
 TEST(PackedModel, SizesCountPanelsWithTheirPadding) {
   const PackedToy packed = make_packed_toy();
   const TempDir folder;

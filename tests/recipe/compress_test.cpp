@@ -216,13 +216,44 @@ TEST(Compress, CalibratesOnInputsAsTheyWillBeRounded) {
       resumed(dir.file("resumed"), "key");
   const auto before = loop.run(plain);
   Recipe recipe = loop.plan.recipe;
-  recipe.calibration.inputs = Inputs::int8_token;
+  recipe.calibration.inputs = Activations::int8_token;
   loop.plan = make_plan(recipe, loop.checkpoint);
   const auto after = loop.run(rounded);
   EXPECT_NE(after[2].site("layers.1.attn.q_proj").quantized,
             before[2].site("layers.1.attn.q_proj").quantized);
   interrupt_after_first_block(loop, resumed);
   expect_equal(loop.run(resumed), after);
+}
+
+// One scale for all that read an input, the same when the run is resumed; none for floats.
+TEST(Compress, StaticScalesOfInputsAreKeptWithTheirSites) {
+  const TempDir dir;
+  const std::string rules =
+      "  - {match: \"*.down_proj\", keep: f32}\n  - {match: \"*\", quantizer: rtn, scheme: "
+      "int8-channel-sym}\n";
+  for (const bool tied : {true, false}) {
+    Loop loop(tied, rules);
+    Recipe recipe = loop.plan.recipe;
+    recipe.calibration.inputs = Activations::int8_static;
+    loop.plan = make_plan(recipe, loop.checkpoint);
+    Journal whole(dir.file(tied ? "t" : "u"), "key"), resumed(dir.file(tied ? "rt" : "ru"), "key");
+    const auto parts = loop.run(whole);
+    const auto scale = [&](size_t part, const char* site) { return parts[part].site(site).input_scale; };
+    EXPECT_GT(scale(1, "layers.0.attn.q_proj"), 0);
+    EXPECT_EQ(scale(1, "layers.0.attn.q_proj"), scale(1, "layers.0.attn.v_proj"));
+    EXPECT_NE(scale(1, "layers.0.attn.q_proj"), scale(1, "layers.0.attn.o_proj"));
+    EXPECT_NE(scale(1, "layers.0.attn.q_proj"), scale(2, "layers.1.attn.q_proj"));
+    EXPECT_EQ(scale(1, "layers.0.mlp.down_proj"), 0);
+    EXPECT_EQ(scale(0, "embedding") > 0, tied) << "a table that is the head reads rows too";
+    if (!tied) {
+      EXPECT_GT(scale(3, "head"), 0);
+    }
+    interrupt_after_first_block(loop, resumed);
+    const auto again = loop.run(resumed);
+    for (size_t p = 0; p < parts.size(); ++p)
+      for (size_t s = 0; s < parts[p].sites.size(); ++s)
+        EXPECT_EQ(again[p].sites[s].input_scale, parts[p].sites[s].input_scale) << parts[p].sites[s].name;
+  }
 }
 
 TEST(Compress, WithoutNeedsTheModelIsNotWalked) {

@@ -52,7 +52,7 @@ TEST(Recipe, EveryKeyIsRead) {
   EXPECT_EQ(r.transforms[1].name, "awq");
   EXPECT_EQ(r.transforms[1].options.values().at("steps"), "10");
   EXPECT_EQ(r.transforms[1].line, 7);
-  EXPECT_EQ(r.calibration.inputs, Inputs::int8_token);
+  EXPECT_EQ(r.calibration.inputs, Activations::int8_token);
   ASSERT_EQ(r.rules.size(), 2u);
   EXPECT_EQ(r.rules[0].keep, DType::bf16);
   EXPECT_EQ(r.rules[0].line, 9);
@@ -108,7 +108,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadRecipe{"rules:\n  - {match: x, quantizer: rtn, scheme: int4}\n", 2,
                   "scheme \"int4\" is not understood"},
         BadRecipe{"rules:\n  - {match: x, quantizer: rtn, schema: int4}\n", 2, "did you mean scheme?"},
-        BadRecipe{"calibration:\n  inputs: int4\n", 2, "inputs are \"int4\"; expected float, int8_block"},
+        BadRecipe{"calibration:\n  inputs: int4\n", 2, "activations are \"int4\"; expected f32, int8_block"},
         BadRecipe{"transforms: smooth\n", 1, "transforms is not a list"},
         BadRecipe{"transforms: [{smooth: {}, awq: {}}]\n", 1, "a transform has 2 names; expected one"},
         BadRecipe{"transforms: [{smooth: 0.5}]\n", 1, "smooth is not a map"},

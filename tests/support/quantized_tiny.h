@@ -55,12 +55,14 @@ class QuantizedTiny final : public Checkpoint {
   QuantizedTiny(ModelConfig config, SchemeOf scheme_of, uint64_t seed = 1)
       : source_(std::move(config), seed), scheme_of_(std::move(scheme_of)) {}
 
-  // Writes the packed file.
-  void write(const std::string& path) const {
+  // Writes the packed file; with static scales of its inputs where they are given.
+  using ScaleOf = std::function<float(const std::string& site)>;
+  void write(const std::string& path, const ScaleOf& scale_of = {}) const {
     PackedWriter writer(path);
+    if (scale_of) writer.set_activations(Activations::int8_static);
     for (const SiteShape& site : all_sites(config())) {
       if (const auto q = quantized(site.name)) {
-        writer.add(site.name, *q);
+        writer.add(site.name, *q, scale_of ? scale_of(site.name) : 0);
       } else {
         writer.add(site.name, from_f32(source_.load(site.name), DType::f16));
       }
