@@ -108,6 +108,8 @@ void quantize(const QuantizeArgs& args) {
     for (const Job& job : jobs) print_plan(job.plan, job.output);
     return;
   }
+  std::optional<ProofMaterial> proof;
+  if (!recipe.prove.corpus.empty()) proof = prepare_proof(recipe.prove, *checkpoint);
   const bool walks =
       std::any_of(jobs.begin(), jobs.end(), [](const Job& j) { return j.plan.needs_statistics(); });
   std::optional<Calibration> calibration;
@@ -150,11 +152,12 @@ void quantize(const QuantizeArgs& args) {
     if (!args.json && not_run) fmt::print("note: read back equal, not run: {}\n", *not_run);
     files.push_back({job.plan.recipe.title, job.output, done.seconds, done.sites, done.budget});
   }
-  if (recipe.prove.corpus.empty()) {
+  if (!proof) {
     if (args.json) fmt::print("{{\"output\": \"{}\"}}\n", jobs.back().output);
     return;
   }
   prove_files({.recipe = recipe,
+               .material = *proof,
                .checkpoint = checkpoint,
                .calibration = calibration ? &*calibration : nullptr,
                .files = files,

@@ -11,6 +11,7 @@
 #include "cli/child.h"
 #include "cli/engines.h"
 #include "cli/generate.h"
+#include "core/error.h"
 #include "core/version.h"
 #include "eval/machine.h"
 #include "formats/hdf5_file.h"
@@ -70,7 +71,30 @@ Windows some_calibration_windows(const Calibration* calibration, int64_t proof_w
   return some;
 }
 
+// The proof as the model's context allows it.
+ProofSpec fitted(ProofSpec spec, int64_t context) {
+  if (spec.context > context)
+    throw Error(fmt::format("the proof scores windows of {} tokens; the model's context is {}", spec.context,
+                            context))
+        .set_hint(fmt::format("prove: {{context: {}}}", context));
+  if (spec.tokens >= context)
+    throw Error(fmt::format("the proof times {} tokens after a prompt; the model's context is {}",
+                            spec.tokens, context))
+        .set_hint("prove: {tokens: 32}");
+  spec.prompt_tokens = std::min(spec.prompt_tokens, context - spec.tokens);
+  return spec;
+}
+
 }  // namespace
+
+ProofMaterial prepare_proof(const ProofSpec& spec, const Checkpoint& checkpoint) {
+  const int64_t context = checkpoint.config().context;
+  const Tokenizer tokenizer = checkpoint.tokenizer();
+  ProofMaterial material{.spec = fitted(spec, context), .corpus = read_corpus(spec.corpus, tokenizer)};
+  material.windows = cut_windows(material.corpus, spec.context, spec.windows);
+  material.tasks = read_tasks(spec.tasks, tokenizer, context, {.limit = spec.task_items});
+  return material;
+}
 
 Report blank_report(const Corpus& corpus, const OpenModel& reference, int64_t context) {
   Report report;
@@ -86,22 +110,20 @@ Report blank_report(const Corpus& corpus, const OpenModel& reference, int64_t co
 }
 
 void prove_files(const ProofJob& job, ProgressBar& bar) {
-  const ProofSpec& spec = job.recipe.prove;
+  const auto& [spec, corpus, windows, tasks] = job.material;
   const OpenModel reference = open_model(job.recipe.model, Engine::automatic, {.threads = job.threads});
-  const Corpus corpus = read_corpus(spec.corpus, reference.tokenizer);
-  const Windows windows = cut_windows(corpus, spec.context, spec.windows);
   // A file for another tool is opened as the float model that its codes mean: its speed is that tool's
   // affair.
   MeasureLatency measure;
   if (job.recipe.target == "packed")
     measure = [&](const std::string& file) {
-      return measure_in_child(
-          file,
-          {.prompt_tokens = spec.prompt_tokens, .tokens = spec.tokens, .repeats = 3, .threads = job.threads});
+      const ProofSpec& timed = job.material.spec;
+      return measure_in_child(file, {.prompt_tokens = timed.prompt_tokens,
+                                     .tokens = timed.tokens,
+                                     .repeats = 3,
+                                     .threads = job.threads});
     };
   const Windows calibration = some_calibration_windows(job.calibration, windows.count());
-  const std::vector<Task> tasks = read_tasks(spec.tasks, reference.tokenizer,
-                                             reference.model->config().context, {.limit = spec.task_items});
   Report report = blank_report(corpus, reference, spec.context);
   describe_job(job, windows, report);
   for (const ProofFile& file : job.files) {

@@ -11,11 +11,25 @@
 #include "cli/open_model.h"
 #include "cli/progress_bar.h"
 #include "eval/report.h"
+#include "eval/tasks.h"
+#include "models/corpus.h"
 #include "models/import.h"
 #include "recipe/calibrate.h"
 #include "recipe/recipe.h"
 
 namespace edgeq {
+
+// What a proof reads, before there is anything to prove: what is missing or does not fit shows at once.
+struct ProofMaterial {
+  ProofSpec spec;  // its measured prompt as long as the model's context leaves it
+  Corpus corpus;
+  Windows windows;
+  std::vector<Task> tasks;
+};
+
+// spec: with a corpus. Throws Error for a text or task that cannot be read or is too short, windows longer
+// than the context, and a measured generation that leaves no room for a prompt.
+ProofMaterial prepare_proof(const ProofSpec& spec, const Checkpoint& checkpoint);
 
 struct ProofFile {
   std::string title, path;
@@ -25,7 +39,8 @@ struct ProofFile {
 };
 
 struct ProofJob {
-  const Recipe& recipe;  // the main one: its text, prompt and numbers of tokens
+  const Recipe& recipe;  // the main one
+  const ProofMaterial& material;
   std::shared_ptr<const Checkpoint> checkpoint;
   const Calibration* calibration = nullptr;
   const std::vector<ProofFile>& files;  // the main result last

@@ -160,6 +160,25 @@ TEST(Cli, ComparesModelsAndWarnsOfTextThatWasCalibratedOn) {
   EXPECT_EQ(nlohmann::json::parse(edgeq("eval " + a + eval).out).at("calibrated_on_text"), false);
 }
 
+TEST(Cli, AProofThatCannotBeHadIsRefusedBeforeAnyWork) {
+  const TempDir dir;
+  const std::string text = kTiny + "/heldout.txt", out = dir.file("out.packed");
+  const auto quantize = [&](const std::string& prove) {
+    const std::string recipe = dir.write(
+        "r.yaml", "rules: [{match: \"*\", quantizer: rtn, scheme: int4-g64-sym}]\nprove: " + prove + "\n");
+    return edgeq("quantize " + recipe + " --overwrite --model " + kTiny + " -o " + out);
+  };
+  expect_error(quantize("{corpus: absent.txt}"), "absent.txt");
+  expect_error(quantize("{corpus: \"" + text + "\", tasks: [absent.jsonl]}"), "absent.jsonl");
+  expect_error(quantize("{corpus: \"" + text + "\", context: 1024}"),
+               "windows of 1024 tokens; the model's context is 512");
+  expect_error(quantize("{corpus: \"" + text + "\", tokens: 512}"), "times 512 tokens after a prompt");
+  EXPECT_FALSE(fs::exists(out));
+  // The 512 tokens of the measured prompt give way to what is generated after them.
+  const Outcome short_context = quantize("{corpus: \"" + text + "\", windows: 1, tokens: 4}");
+  EXPECT_EQ(short_context.code, 0) << short_context.err;
+}
+
 TEST(Cli, TasksAreScoredAndABadLineIsNamed) {
   const TempDir dir;
   const std::string items = std::string(EDGEQ_SOURCE_DIR) + "/tests/golden/tasks/items.jsonl";
