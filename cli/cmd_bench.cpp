@@ -12,6 +12,8 @@
 #include "eval/json.h"
 #include "eval/latency.h"
 #include "eval/machine.h"
+#include "models/sites.h"
+#include "runtime/runtime.h"
 
 namespace edgeq {
 namespace {
@@ -24,11 +26,22 @@ struct BenchArgs {
   bool json = false;
 };
 
+// Of one token; attention's own products are not counted.
+int64_t layer_multiplies(const ModelConfig& config) {
+  int64_t sum = 0;
+  for (int64_t layer = 0; layer < std::ssize(config.layers); ++layer)
+    for (const SiteShape& site : layer_sites(config, layer)) sum += site.rows * site.cols;
+  return sum;
+}
+
 void bench(BenchArgs& args) {
   args.runtime.kv = parse_kv_option(args.kv);
   const OpenModel open = open_runtime_model(args.model, args.runtime);
   args.latency.threads = args.runtime.threads != 0 ? args.runtime.threads : available_cores();
-  const Latency l = measure_latency(*open.model, args.latency);
+  Latency l = measure_latency(*open.model, args.latency);
+  l.prefill_multiplies_per_second =
+      double(layer_multiplies(open.model->config())) * l.prefill_tokens_per_second;
+  l.int8_peak = probe_int8_peak(l.threads);
   if (args.json) {
     ModelFacts facts = facts_of(open);
     facts.isa = active_isa();
@@ -39,6 +52,9 @@ void bench(BenchArgs& args) {
   fmt::print("{}, {}, kernels {}, {} threads\n", args.model, machine_name(), active_isa(), l.threads);
   fmt::print("prefill  {} tokens: {:.1f} tokens/s, first token after {:.1f} ms\n", l.prompt_tokens,
              l.prefill_tokens_per_second, l.first_token_ms);
+  fmt::print("         {:.0f} GOP/s in the layers' matrices of {:.0f} GOP/s on registers alone ({:.0f} %)\n",
+             2 * l.prefill_multiplies_per_second / 1e9, 2 * l.int8_peak / 1e9,
+             100 * l.prefill_multiplies_per_second / l.int8_peak);
   fmt::print("decode   {} tokens: {:.1f} tokens/s, token p50 {:.2f} ms, p99 {:.2f} ms\n", l.tokens,
              l.decode_tokens_per_second, l.token_ms_p50, l.token_ms_p99);
   fmt::print("kv       {}, {} a token\n", kv_scheme_text(open.kv),

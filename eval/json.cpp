@@ -34,6 +34,8 @@ void add_speeds(ordered_json& j, const Latency& l) {
   j["token_ms_p99"] = l.token_ms_p99;
   j["decode_bytes_per_second"] = l.decode_bytes_per_second;
   j["read_bandwidth"] = l.read_bandwidth;
+  j["prefill_multiplies_per_second"] = l.prefill_multiplies_per_second;
+  j["int8_peak"] = l.int8_peak;
 }
 
 void add_divergence(ordered_json& j, const Divergence& d) {
@@ -181,6 +183,8 @@ MeasuredLatency parse_latency_json(std::string_view text) {
                  .bytes_per_token = j.at("bytes_per_token"),
                  .decode_bytes_per_second = j.at("decode_bytes_per_second"),
                  .read_bandwidth = j.at("read_bandwidth"),
+                 .prefill_multiplies_per_second = j.value("prefill_multiplies_per_second", 0.0),
+                 .int8_peak = j.value("int8_peak", 0.0),
                  .threads = j.at("threads")};
     return m;
   } catch (const nlohmann::json::exception& e) {

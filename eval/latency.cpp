@@ -15,9 +15,6 @@
 namespace edgeq {
 namespace {
 
-// Larger than any last-level cache in reach, smaller than a small device's memory.
-constexpr int64_t kProbeBytes = int64_t{256} << 20;
-
 double median(std::vector<double> values) {
   std::ranges::sort(values);
   const size_t half = values.size() / 2;
@@ -98,8 +95,9 @@ Latency measure_latency(const LanguageModel& model, const LatencyOptions& option
       double(model.weight_bytes_per_token()) +
       double(model.kv_bytes_per_token()) * (double(options.prompt_tokens) + double(options.tokens) / 2);
   result.decode_bytes_per_second = result.bytes_per_token * result.decode_tokens_per_second;
-  result.peak_rss_bytes = peak_rss_bytes();  // the probe's own buffer does not count
-  result.read_bandwidth = probe_read_bandwidth(kProbeBytes, options.threads);
+  result.peak_rss_bytes =
+      peak_rss_bytes();  // the probe's own buffer, as large as what a token reads, does not count
+  result.read_bandwidth = probe_read_bandwidth(int64_t(result.bytes_per_token), options.threads);
   return result;
 }
 

@@ -24,13 +24,17 @@ struct Latency {
   double bytes_per_token = 0;  // weights read by one decode step, and the KV cache at half the run
   double decode_bytes_per_second = 0,
          read_bandwidth = 0;  // bytes/s; the probe runs on the same number of threads
+  // Multiply-adds of prefill in the layers' matrices, and of the kernels' instructions on registers alone;
+  // per second, 0: not measured.
+  double prefill_multiplies_per_second = 0, int8_peak = 0;
   int threads = 0;
   int64_t peak_rss_bytes = 0;  // of the process when the model had run, before the bandwidth probe
 };
 
 Latency measure_latency(const LanguageModel& model, const LatencyOptions& options);
 
-// Best of several timed reads of `bytes` of memory by `threads` threads, bytes per second.
+// Best of several timed reads of `bytes` of memory by `threads` threads, bytes per second: plain, prefetched
+// and, where the system has them, from huge pages.
 double probe_read_bandwidth(int64_t bytes, int threads);
 
 }  // namespace edgeq

@@ -39,4 +39,8 @@ std::unique_ptr<LanguageModel> open_float_runtime(const Checkpoint& checkpoint,
 // The kernels in use: "amx", "avx512vnni", "avx2", "neondot", "scalar".
 std::string active_isa();
 
+// Multiply-adds of int8 a second that those kernels' instruction set reaches on registers alone, best of
+// several timed loops on `threads` threads.
+double probe_int8_peak(int threads);
+
 }  // namespace edgeq

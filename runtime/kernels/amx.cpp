@@ -248,10 +248,30 @@ void matmul(const KernelWeight& w, const KernelInput& x, float* y, int64_t y_str
   release();
 }
 
+// Whole tiles of 64 columns: twice what a block fills.
+int64_t int8_peak(int64_t loops) {
+  TileConfig config{};
+  config.palette = 1;
+  for (int i = 0; i < 8; ++i) {
+    config.row_bytes[i] = 64;
+    config.rows[i] = 16;
+  }
+  asm volatile("ldtilecfg %0" : : "m"(config) : "memory");
+  for (int64_t i = 0; i < loops; ++i)
+    asm volatile(
+        "tdpbssd %%tmm1, %%tmm0, %%tmm4\n\ttdpbssd %%tmm2, %%tmm0, %%tmm5\n\t"
+        "tdpbssd %%tmm1, %%tmm3, %%tmm6\n\ttdpbssd %%tmm2, %%tmm3, %%tmm7"
+        :
+        :);
+  release();
+  return loops * 4 * 16 * 16 * 64;
+}
+
 }  // namespace
 
 extern const KernelTable kTable;
-const KernelTable kTable = {.isa = "amx", .required_features = kAvx512Vnni | kAmxInt8, .matmul = matmul};
+const KernelTable kTable = {
+    .isa = "amx", .required_features = kAvx512Vnni | kAmxInt8, .matmul = matmul, .int8_peak = int8_peak};
 
 }  // namespace amx
 }  // namespace edgeq::isa

@@ -623,6 +623,13 @@ void rope(float* x, const float* cosine, const float* sine, int64_t half) {
   }
 }
 
+int64_t int8_peak(int64_t loops) {
+  __m256i pairs[12] = {};
+  for (int64_t i = 0; i < loops; ++i)
+    for (auto& pair : pairs) asm volatile("vpmaddubsw %0, %0, %0" : "+x"(pair));
+  return loops * 12 * 32;
+}
+
 }  // namespace
 
 extern const KernelTable kTable;
@@ -640,6 +647,7 @@ const KernelTable kTable = {.isa = "avx2",
                             .gelu_erf = gelu_erf,
                             .soft_cap = soft_cap,
                             .softmax = softmax,
-                            .rope = rope};
+                            .rope = rope,
+                            .int8_peak = int8_peak};
 
 }  // namespace edgeq::isa::avx2

@@ -133,7 +133,7 @@ inline __m512 load_column(const unsigned char* panel, int64_t column) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(raw), 16));
 }
 
-constexpr int64_t kFloatTile = 12;
+constexpr int64_t kFloatTile = 8;
 
 // kPanels panels times kTokens tokens; every sum is a chain of its own, so that the multiply-adds overlap.
 template <int kElement, int kPanels, int kTokens>
@@ -157,9 +157,13 @@ template <int kElement>
 void float_panels(const KernelFloatWeight& w, const float* x, int64_t x_stride, int64_t tokens, float* y,
                   int64_t y_stride, int64_t panel_begin, int64_t panel_end) {
   int64_t t = 0;
-  for (; t + kFloatTile <= tokens; t += kFloatTile)
-    for (int64_t p = panel_begin; p < panel_end; ++p)
+  for (; t + kFloatTile <= tokens; t += kFloatTile) {
+    int64_t p = panel_begin;
+    for (; p + 2 <= panel_end; p += 2)
+      float_tile<kElement, 2, kFloatTile>(w, x + t * x_stride, x_stride, y + t * y_stride, y_stride, p);
+    for (; p < panel_end; ++p)
       float_tile<kElement, 1, kFloatTile>(w, x + t * x_stride, x_stride, y + t * y_stride, y_stride, p);
+  }
   for (; t + 4 <= tokens; t += 4) {
     int64_t p = panel_begin;
     for (; p + 2 <= panel_end; p += 2)
@@ -424,6 +428,13 @@ void rope(float* x, const float* cosine, const float* sine, int64_t half) {
   }
 }
 
+int64_t int8_peak(int64_t loops) {
+  __m512i sums[12] = {};
+  for (int64_t i = 0; i < loops; ++i)
+    for (auto& sum : sums) asm volatile("vpdpbusd %0, %0, %0" : "+v"(sum));
+  return loops * 12 * 64;
+}
+
 }  // namespace
 
 extern const KernelTable kTable;
@@ -441,6 +452,7 @@ const KernelTable kTable = {.isa = "avx512vnni",
                             .gelu_erf = gelu_erf,
                             .soft_cap = soft_cap,
                             .softmax = softmax,
-                            .rope = rope};
+                            .rope = rope,
+                            .int8_peak = int8_peak};
 
 }  // namespace edgeq::isa::avx512vnni

@@ -45,12 +45,13 @@ constexpr const KernelTable* kTables[] = {
 #endif
     &isa::scalar::kTable};
 
-// amx is one kernel: the others are those of avx512vnni.
+// amx has a matmul and its peak: everything else is avx512vnni's.
 KernelTable completed(const KernelTable& table, const KernelTable& next) {
   KernelTable whole = next;
   whole.isa = table.isa;
   whole.required_features = table.required_features;
   whole.matmul = table.matmul;
+  whole.int8_peak = table.int8_peak;
   return whole;
 }
 

@@ -128,6 +128,10 @@ using SoftmaxKernel = void (*)(float* x, int64_t n, float scale);
 // b' = fma(b, cosine[i], a * sine[i]).
 using RopeKernel = void (*)(float* x, const float* cosine, const float* sine, int64_t half);
 
+// Multiplies int8 codes on registers alone, `loops` times what the instruction set does at once, as fast as
+// it can: the ceiling of the matmuls. Returns how many multiply-adds that were.
+using Int8PeakKernel = int64_t (*)(int64_t loops);
+
 // What a table needs of the CPU; cpu_features.h says what there is.
 enum CpuFeature : uint32_t {
   kAvx2 = 1u << 0,        // with FMA and F16C
@@ -136,7 +140,7 @@ enum CpuFeature : uint32_t {
   kAmxInt8 = 1u << 3,     // tiles, and the system lets this process use them
 };
 
-// A null function is that of the next table that the CPU runs (dispatch.cpp).
+// What amx leaves null is avx512vnni's (dispatch.cpp).
 struct KernelTable {
   const char* isa;
   uint32_t required_features;  // CpuFeature flags
@@ -153,6 +157,7 @@ struct KernelTable {
   SoftCapKernel soft_cap;
   SoftmaxKernel softmax;
   RopeKernel rope;
+  Int8PeakKernel int8_peak;
 };
 
 }  // namespace edgeq

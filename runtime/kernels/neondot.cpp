@@ -477,6 +477,13 @@ void rope(float* x, const float* cosine, const float* sine, int64_t half) {
   }
 }
 
+int64_t int8_peak(int64_t loops) {
+  int32x4_t sums[12] = {};
+  for (int64_t i = 0; i < loops; ++i)
+    for (auto& sum : sums) asm volatile("sdot %0.4s, %0.16b, %0.16b" : "+w"(sum));
+  return loops * 12 * 16;
+}
+
 }  // namespace
 
 extern const KernelTable kTable;
@@ -494,6 +501,7 @@ const KernelTable kTable = {.isa = "neondot",
                             .gelu_erf = gelu_erf,
                             .soft_cap = soft_cap,
                             .softmax = softmax,
-                            .rope = rope};
+                            .rope = rope,
+                            .int8_peak = int8_peak};
 
 }  // namespace edgeq::isa::neondot

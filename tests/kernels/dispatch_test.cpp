@@ -34,7 +34,7 @@ TEST(Dispatch, EveryRunnableTableIsComplete) {
   for (const KernelTable* table : runnable_kernels()) {
     EXPECT_TRUE(table->matmul && table->float_matmul && table->decode_panel && table->quantize_row &&
                 table->rms_norm && table->layer_norm && table->silu_mul && table->gelu_tanh &&
-                table->gelu_erf && table->soft_cap && table->softmax && table->rope)
+                table->gelu_erf && table->soft_cap && table->softmax && table->rope && table->int8_peak)
         << table->isa;
     EXPECT_EQ(table->required_features & ~cpu_features(), 0u) << table->isa;
   }
