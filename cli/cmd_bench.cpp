@@ -12,6 +12,8 @@
 #include "eval/json.h"
 #include "eval/latency.h"
 #include "eval/machine.h"
+#include "eval/memory.h"
+#include "eval/throughput.h"
 #include "models/sites.h"
 #include "runtime/runtime.h"
 
@@ -23,6 +25,7 @@ struct BenchArgs {
   LatencyOptions latency;
   RuntimeOptions runtime;
   std::string kv;
+  int64_t parallel = 0;
   bool json = false;
 };
 
@@ -34,10 +37,33 @@ int64_t layer_multiplies(const ModelConfig& config) {
   return sum;
 }
 
+void bench_parallel(const OpenModel& open, const BenchArgs& args) {
+  const LatencyOptions& options = args.latency;
+  const std::vector<Throughput> all = measure_throughput(*open.model, options, args.parallel);
+  if (args.json) {
+    ModelFacts facts = facts_of(open);
+    facts.isa = active_isa();
+    facts.peak_rss_bytes = peak_rss_bytes();
+    fmt::print("{}\n", throughput_json(all, facts));
+    return;
+  }
+  fmt::print("{}, {}, kernels {}, {} threads, {} prompt and {} generated tokens each, kv {}\n", args.model,
+             machine_name(), active_isa(), options.threads, options.prompt_tokens, options.tokens,
+             kv_scheme_text(open.kv));
+  for (const Throughput& t : all)
+    fmt::print(
+        "{:>3} in parallel: decode {:.1f} tokens/s ({:.2f} x one), step p50 {:.2f} ms, prefill {:.1f} "
+        "tokens/s, pages {}\n",
+        t.sequences, t.decode_tokens_per_second,
+        t.decode_tokens_per_second / all.front().decode_tokens_per_second, t.step_ms_p50,
+        t.prefill_tokens_per_second, bytes_text(t.pool_bytes));
+}
+
 void bench(BenchArgs& args) {
   args.runtime.kv = parse_kv_option(args.kv);
   const OpenModel open = open_runtime_model(args.model, args.runtime);
   args.latency.threads = args.runtime.threads != 0 ? args.runtime.threads : available_cores();
+  if (args.parallel > 0) return bench_parallel(open, args);
   Latency l = measure_latency(*open.model, args.latency);
   l.prefill_multiplies_per_second =
       double(layer_multiplies(open.model->config())) * l.prefill_tokens_per_second;
@@ -83,6 +109,8 @@ void add_bench_command(CLI::App& app) {
       ->check(CLI::Range(0, 256))
       ->capture_default_str();
   command->add_option("--kv", args->kv, kKvHelp);
+  command->add_option("--parallel", args->parallel, "sequences together: throughput of 1, 2, 4 ... up to N")
+      ->check(CLI::Range(int64_t(1), int64_t(64)));
   command->add_flag("--json", args->json, "print one JSON object");
   command->footer("Example: edgeq bench llama.packed --prompt-tokens 512 --tokens 128 --threads 2");
   command->callback([args] { bench(*args); });

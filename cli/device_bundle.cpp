@@ -14,6 +14,7 @@
 #include "cli/device_program.h"
 #include "cli/device_script.h"
 #include "cli/generate.h"
+#include "cli/open_model.h"
 #include "core/error.h"
 #include "core/text.h"
 #include "core/version.h"

@@ -36,8 +36,10 @@ OpenModel open_written(const std::string& path, const RuntimeOptions& options) {
 std::string continuation(const OpenModel& open, const std::string& prompt, int64_t tokens) {
   const auto ids = with_bos(open.tokenizer.encode(prompt, SpecialTokens::plain), open.tokenizer);
   std::vector<TokenId> made;
+  const auto session = open.model->start({.max_tokens = std::ssize(ids) + tokens});
   generate(
-      open, ids, tokens, {}, [] {}, [&](TokenId token) { made.push_back(token); });
+      *session, open.tokenizer, ids, {.tokens = tokens}, [] {},
+      [&](TokenId token) { made.push_back(token); });
   return open.tokenizer.decode(made);
 }
 

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstring>
 #include <filesystem>
 
@@ -21,14 +22,30 @@ TokenId first_token(const Tokenizer& tokenizer, int64_t vocab, int64_t window) {
   return opening_token(tokenizer).value_or(0);
 }
 
-// The whole window: where the model ends a text it begins another in the same window, as in training.
-std::vector<TokenId> write_window(const LanguageModel& model, TokenId first, int64_t length, uint64_t seed) {
-  Sampler sampler({.temperature = kSelfTemperature, .top_p = kSelfTopP, .seed = seed});
-  const auto session = model.start({.max_tokens = length});
-  std::vector<TokenId> tokens{first};
-  while (std::ssize(tokens) < length) {
-    const MatrixView<const float> logits = session->feed(std::span(tokens).last(1), Logits::last);
-    tokens.push_back(sampler.next({logits.data, size_t(logits.cols)}));
+// Windows that are written at once: each weight is read once for all of them.
+constexpr int64_t kTogether = 8;
+constexpr int64_t kPageRoom = 64;  // more than a page: no window waits for another's
+
+// Whole windows: where the model ends a text it begins another in the same window, as in training.
+std::vector<TokenId> write_windows(const LanguageModel& model, const Tokenizer& tokenizer, int64_t count,
+                                   int64_t length, const Progress& progress) {
+  std::vector<TokenId> tokens(size_t(count * length));
+  const auto batch = model.start_batch({.sequences = std::min(count, kTogether),
+                                        .pool_tokens = std::min(count, kTogether) * (length + kPageRoom)});
+  int64_t done = 0;
+  for (int64_t w = 0; w < count; ++w) {
+    const auto window = std::span(tokens).subspan(size_t(w * length), size_t(length));
+    window[0] = first_token(tokenizer, model.config().vocab, w);
+    Sampler sampler({.temperature = kSelfTemperature, .top_p = kSelfTopP, .seed = uint64_t(w)});
+    batch->submit({.prompt = {window[0]},
+                   .tokens = length - 1,
+                   .next = [&, window, sampler, at = size_t{1}](std::span<const float> logits) mutable {
+                     window[at++] = sampler.next(logits);
+                     if (at == window.size()) report_progress(progress, "write own text", ++done, count);
+                     return std::optional(window[at - 1]);
+                   }});
+  }
+  while (batch->step()) {
   }
   return tokens;
 }
@@ -59,11 +76,7 @@ Windows self_windows(const Checkpoint& checkpoint, int64_t count, int64_t length
   if (windows.count() == count) return windows;
   const auto model = open_float_runtime(checkpoint, {.threads = threads});
   const Tokenizer tokenizer = checkpoint.tokenizer();
-  for (int64_t w = 0; w < count; ++w) {
-    const auto window = write_window(*model, first_token(tokenizer, config.vocab, w), length, uint64_t(w));
-    windows.tokens.insert(windows.tokens.end(), window.begin(), window.end());
-    report_progress(progress, "write own text", w + 1, count);
-  }
+  windows.tokens = write_windows(*model, tokenizer, count, length, progress);
   std::filesystem::create_directories(folder);
   const auto bytes = std::as_bytes(std::span(windows.tokens));
   write_file(path, {reinterpret_cast<const char*>(bytes.data()), bytes.size()},

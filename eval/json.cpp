@@ -147,6 +147,17 @@ std::string latency_json(const Latency& l, const ModelFacts& facts) {
   return j.dump(2);
 }
 
+std::string throughput_json(const std::vector<Throughput>& throughput, const ModelFacts& facts) {
+  ordered_json j = facts_json(facts);
+  for (const Throughput& t : throughput)
+    j["throughput"].push_back({{"sequences", t.sequences},
+                               {"prefill_tokens_per_second", t.prefill_tokens_per_second},
+                               {"decode_tokens_per_second", t.decode_tokens_per_second},
+                               {"step_ms_p50", t.step_ms_p50},
+                               {"pool_bytes", t.pool_bytes}});
+  return j.dump(2);
+}
+
 std::string evaluation_json(const Evaluation& e, const ModelFacts& facts) {
   ordered_json j = facts_json(facts);
   if (e.text) add_quality(j, *e.text);

@@ -13,6 +13,7 @@
 #include "eval/latency.h"
 #include "eval/perplexity.h"
 #include "eval/tasks.h"
+#include "eval/throughput.h"
 
 namespace edgeq {
 
@@ -34,6 +35,9 @@ struct Evaluation {
   std::vector<TaskScore> tasks, reference_tasks;  // the latter empty without a reference
 };
 
+// With "throughput": a list of objects {sequences, prefill_tokens_per_second, decode_tokens_per_second,
+// step_ms_p50, pool_bytes}.
+std::string throughput_json(const std::vector<Throughput>& throughput, const ModelFacts& facts);
 std::string latency_json(const Latency& latency, const ModelFacts& facts);
 // `tasks` is a list of objects, one a task: task, items, accuracy, stderr, accuracy_norm, stderr_norm and,
 // with a reference, reference_accuracy, accuracy_difference, accuracy_difference_stderr and the same with

@@ -11,15 +11,10 @@
 #include "core/random.h"
 #include "core/timer.h"
 #include "eval/memory.h"
+#include "eval/statistics.h"
 
 namespace edgeq {
 namespace {
-
-double median(std::vector<double> values) {
-  std::ranges::sort(values);
-  const size_t half = values.size() / 2;
-  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
-}
 
 // The smallest value that at least `share` of all do not exceed.
 double percentile(std::vector<double> values, double share) {

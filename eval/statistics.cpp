@@ -1,9 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "eval/statistics.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace edgeq {
+
+double median(std::vector<double> values) {
+  std::ranges::sort(values);
+  const size_t half = values.size() / 2;
+  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
+}
 
 double mean(std::span<const double> values) {
   double sum = 0;

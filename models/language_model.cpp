@@ -7,6 +7,18 @@
 
 namespace edgeq {
 
+SessionState Session::save() const {
+  throw Error("this engine does not save keys and values; expected the packed runtime");
+}
+
+void Session::restore(const SessionState&, int64_t) {
+  throw Error("this engine does not restore keys and values; expected the packed runtime");
+}
+
+std::unique_ptr<Batch> LanguageModel::start_batch(const BatchOptions&) const {
+  throw Error("this engine runs one sequence at a time; expected the packed runtime");
+}
+
 void check_tokens(std::span<const TokenId> tokens, const ModelConfig& config) {
   for (size_t i = 0; i < tokens.size(); ++i)
     if (tokens[i] < 0 || tokens[i] >= config.vocab)

@@ -3,12 +3,14 @@
 // both are this, so that float and packed figures come from the same code.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
 #include <vector>
 
 #include "core/tensor.h"
+#include "models/batch.h"
 #include "models/blockwise_model.h"
 #include "models/config.h"
 
@@ -18,6 +20,13 @@ enum class Logits : uint8_t { none, last, all };
 
 struct SessionOptions {
   int64_t max_tokens = 0;  // room in the KV cache; 0 = the model's context
+};
+
+// The beginning of a sequence with its keys and values, as bytes that only an engine of the same model, KV
+// scheme and build of the cache can take.
+struct SessionState {
+  std::vector<TokenId> tokens;
+  std::vector<std::byte> keys_values;
 };
 
 // One sequence and its KV cache. Not thread-safe; sessions of one model may run on different threads.
@@ -30,6 +39,10 @@ class Session {
   // Forgets all but the first `tokens` tokens.
   virtual void truncate(int64_t tokens) = 0;
   virtual int64_t length() const = 0;
+  // All of it so far; and back: becomes the first `tokens` tokens of a state. Throw Error where the engine
+  // cannot, where the state is of another size than it must have, or where there is no room for it.
+  virtual SessionState save() const;
+  virtual void restore(const SessionState& state, int64_t tokens);
 };
 
 class LanguageModel {
@@ -41,6 +54,8 @@ class LanguageModel {
   virtual int64_t weight_bytes_per_token() const { return weight_bytes(); }
   virtual int64_t kv_bytes_per_token() const = 0;
   virtual std::unique_ptr<Session> start(const SessionOptions& options) const = 0;
+  // Throws Error where the engine runs one sequence at a time.
+  virtual std::unique_ptr<Batch> start_batch(const BatchOptions& options) const;
 };
 
 // What every engine refuses, in the same words: a token id outside the vocabulary, more tokens than the cache

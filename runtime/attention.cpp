@@ -32,15 +32,15 @@ void Attention::weigh(float* scores, int64_t count) const noexcept {
 void Attention::store_token(int64_t token, int64_t kv_head) noexcept {
   const int64_t head_dim = in_.shape.head_dim, position = in_.first + token;
   float* key = own_.key.data();
-  std::copy_n(space_.k.row(token) + kv_head * head_dim, head_dim, key);
+  std::copy_n(space_.k.row(in_.row + token) + kv_head * head_dim, head_dim, key);
   if (!in_.k_norm.empty()) in_.kernels.rms_norm(key, in_.k_norm.data(), head_dim, in_.epsilon, key);
   in_.kernels.rope(key, in_.rope.cosine(position), in_.rope.sine(position), in_.rope.half());
-  cache_.write(in_.layer, kv_head, position, key, space_.v.row(token) + kv_head * head_dim);
+  cache_.write(in_.layer, kv_head, position, key, space_.v.row(in_.row + token) + kv_head * head_dim);
 }
 
 void Attention::load_queries(int64_t token, int64_t kv_head, float* out) noexcept {
   const int64_t head_dim = in_.shape.head_dim, position = in_.first + token;
-  std::copy_n(space_.q.row(token) + kv_head * group() * head_dim, group() * head_dim, out);
+  std::copy_n(space_.q.row(in_.row + token) + kv_head * group() * head_dim, group() * head_dim, out);
   for (float* query = out; query < out + group() * head_dim; query += head_dim) {
     if (!in_.q_norm.empty()) in_.kernels.rms_norm(query, in_.q_norm.data(), head_dim, in_.epsilon, query);
     in_.kernels.rope(query, in_.rope.cosine(position), in_.rope.sine(position), in_.rope.half());
@@ -50,16 +50,16 @@ void Attention::load_queries(int64_t token, int64_t kv_head, float* out) noexcep
 void Attention::write_attended(int64_t token, int64_t kv_head, const float* mixed, int64_t begin,
                                int64_t end) noexcept {
   const int64_t head_dim = in_.shape.head_dim;
-  float* out = space_.attended.row(token) + kv_head * group() * head_dim;
+  float* out = space_.attended.row(in_.row + token) + kv_head * group() * head_dim;
   end = std::min(end, head_dim);
   for (int64_t h = 0; h < group(); ++h)
     std::copy(mixed + h * head_stride() + begin, mixed + h * head_stride() + end, out + h * head_dim + begin);
 }
 
 void Attention::store() noexcept {
-  const int64_t begin = in_.tokens * thread_ / threads_, end = in_.tokens * (thread_ + 1) / threads_;
-  for (int64_t token = begin; token < end; ++token)
-    for (int64_t head = 0; head < in_.shape.kv_heads; ++head) store_token(token, head);
+  for (int64_t token = 0; token < in_.tokens; ++token)
+    if ((in_.row + token) % threads_ == thread_)
+      for (int64_t head = 0; head < in_.shape.kv_heads; ++head) store_token(token, head);
 }
 
 bool Attention::encode() noexcept {
@@ -99,11 +99,10 @@ void Attention::mix_panels(int64_t kv_head, int64_t own_page, int64_t queries, i
   }
 }
 
-void Attention::attend() noexcept {
+void Attention::attend(int64_t& unit) noexcept {
   const int64_t positions = round_up(in_.first + in_.tokens, KvCache::kPage);
   const int64_t tile =
       std::clamp<int64_t>(ThreadSpace::kScoreFloats / (positions * group()), 1, ThreadSpace::kTileTokens);
-  int64_t unit = 0;
   for (int64_t begin = 0, end = 0; begin < in_.tokens; begin = end) {
     // Tokens of a tile share their own page.
     const int64_t page_end = round_up(in_.first + begin + 1, KvCache::kPage) - in_.first;

@@ -28,7 +28,8 @@ struct AttentionInput {
   std::span<const float> q_norm, k_norm;  // of each head; empty: none
   float epsilon, scale, soft_cap;         // soft_cap 0: none
   const RopeTable& rope;
-  int64_t layer, first, tokens;  // the tokens' positions begin at `first`
+  int64_t layer, first, tokens;  // the tokens' positions begin at `first`,
+  int64_t row;                   // and their rows of the workspace here
 };
 
 // One thread's part in the attention of one layer. Between steps the threads meet at a barrier.
@@ -42,12 +43,13 @@ class Attention {
         thread_(thread),
         threads_(threads) {}
 
-  // Many tokens: store, encode, attend. Encode says whether there were codes to make.
+  // Many tokens: store, encode, attend. Encode says whether there were codes to make. unit: counts the tiles
+  // of all sequences, so that threads take turns.
   void store() noexcept;
   bool encode() noexcept;
-  void attend() noexcept;
-  // One token: score (which also stores), then mix, and encode at any time after score. Positions, then
-  // dimensions are shared out, so that all threads work however few heads there are.
+  void attend(int64_t& unit) noexcept;
+  // One token of one sequence: score (which also stores), then mix, and encode at any time after score.
+  // Positions, then dimensions are shared out, so that all threads work however few heads there are.
   void score() noexcept;
   void mix() noexcept;
 

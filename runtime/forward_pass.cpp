@@ -4,18 +4,20 @@
 #include <algorithm>
 
 #include "formats/panels.h"
-#include "runtime/attention.h"
 
 namespace edgeq {
 
-ForwardPass::ForwardPass(Transformer& model, const Chunk& chunk, int thread, int threads)
+ForwardPass::ForwardPass(Transformer& model, std::span<const Chunk> chunks, float* logits, int thread,
+                         int threads)
     : model_(model),
       space_(model.space_),
       own_(model.space_.threads[size_t(thread)]),
       kernels_(model.kernels_),
-      chunk_(chunk),
+      rows_(model.rows_),
+      chunks_(chunks),
+      logits_(logits),
       epsilon_(float(model.config().norm_epsilon)),
-      tokens_(std::ssize(chunk.tokens)),
+      tokens_(model.rows_.count),
       thread_(thread),
       threads_(threads) {}
 
@@ -42,7 +44,7 @@ void ForwardPass::run() noexcept {
     feed_forward_output(layer, shape);
     barrier();
   }
-  if (chunk_.logit_rows > 0) logits();
+  if (rows_.logits > 0) logits();
 }
 
 void ForwardPass::embed() noexcept {
@@ -50,22 +52,22 @@ void ForwardPass::embed() noexcept {
   const auto scale = float(config.embedding_scale);
   for (int64_t t = share_of(tokens_, thread_); t < share_of(tokens_, thread_ + 1); ++t) {
     float* hidden = space_.hidden.row(t);
-    model_.weights_.embedding.read_row(chunk_.tokens[size_t(t)], own_.panel.data(), hidden);
+    model_.weights_.embedding.read_row(rows_.tokens[size_t(t)], own_.panel.data(), hidden);
     for (int64_t i = 0; i < config.hidden; ++i) hidden[i] *= scale;
     if (!config.learned_positions) continue;
-    const float* position = model_.weights_.positions.data() + (chunk_.first + t) * config.hidden;
+    const float* position = model_.weights_.positions.data() + rows_.positions[size_t(t)] * config.hidden;
     for (int64_t i = 0; i < config.hidden; ++i) hidden[i] += position[i];
   }
 }
 
 template <class WriteRow>
-Activation ForwardPass::prepare(int64_t first, int64_t count, int64_t cols, Codes codes,
+Activation ForwardPass::prepare(int64_t count, int64_t cols, Codes codes,
                                 const WriteRow& write_row) noexcept {
   const bool alone = count == 1;
   ActivationBuffer& buffer = alone ? own_.input : space_.input;
   const int64_t begin = alone ? 0 : share_of(count, thread_), end = alone ? 1 : share_of(count, thread_ + 1);
   for (int64_t i = begin; i < end; ++i) {
-    write_row(first + i, buffer.row(i));
+    write_row(i, buffer.row(i));
     if (codes.wanted) buffer.quantize(kernels_, model_.activations_, codes.input_scale, i, cols);
   }
   if (!alone) barrier();
@@ -83,8 +85,8 @@ void ForwardPass::apply(const Norm& norm, const float* x, float* out) const noex
   }
 }
 
-Activation ForwardPass::prepare_norm(const Norm& norm, int64_t first, int64_t count, Codes codes) noexcept {
-  return prepare(first, count, model_.config().hidden, codes,
+Activation ForwardPass::prepare_norm(const Norm& norm, Codes codes) noexcept {
+  return prepare(tokens_, model_.config().hidden, codes,
                  [&](int64_t t, float* out) { apply(norm, space_.hidden.row(t), out); });
 }
 
@@ -128,7 +130,7 @@ void ForwardPass::add_to_hidden(const Linear& linear, const Norm& post, const Ac
 
 void ForwardPass::attention_inputs(const LayerWeights& layer) noexcept {
   const Codes codes = codes_for(layer.q.weight, layer.k.weight, layer.v.weight);
-  const Activation x = prepare_norm(layer.attn_norm, 0, tokens_, codes);
+  const Activation x = prepare_norm(layer.attn_norm, codes);
   const auto ranges = share_panels<3>({&layer.q.weight, &layer.k.weight, &layer.v.weight}, thread_, threads_);
   multiply(layer.q, x, ranges[0], space_.q);
   multiply(layer.k, x, ranges[1], space_.k);
@@ -146,35 +148,52 @@ void ForwardPass::norm_all_heads(const LayerWeights& layer) noexcept {
   }
 }
 
-void ForwardPass::attention(const LayerWeights& layer, int64_t index) noexcept {
+AttentionInput ForwardPass::attention_input(const LayerWeights& layer, int64_t index, const Chunk& chunk,
+                                            int64_t row) const noexcept {
   const ModelConfig& config = model_.config();
   const LayerShape& shape = config.layers[size_t(index)];
+  const bool of_heads = !config.joint_qk_norm;
+  return {.kernels = kernels_,
+          .shape = shape,
+          .q_norm = of_heads ? std::span(layer.q_norm) : std::span<const float>(),
+          .k_norm = of_heads ? std::span(layer.k_norm) : std::span<const float>(),
+          .epsilon = epsilon_,
+          .scale = float(attention_scale_of(config, shape)),
+          .soft_cap = float(config.attention_soft_cap),
+          .rope = model_.rope(index, chunk.cache->max_tokens()),
+          .layer = index,
+          .first = chunk.first,
+          .tokens = std::ssize(chunk.tokens),
+          .row = row};
+}
+
+void ForwardPass::attention(const LayerWeights& layer, int64_t index) noexcept {
+  const ModelConfig& config = model_.config();
   if (config.joint_qk_norm) {
     norm_all_heads(layer);
     barrier();
   }
-  const bool of_heads = !config.joint_qk_norm;
-  const AttentionInput input{.kernels = kernels_,
-                             .shape = shape,
-                             .q_norm = of_heads ? std::span(layer.q_norm) : std::span<const float>(),
-                             .k_norm = of_heads ? std::span(layer.k_norm) : std::span<const float>(),
-                             .epsilon = epsilon_,
-                             .scale = float(attention_scale_of(config, shape)),
-                             .soft_cap = float(config.attention_soft_cap),
-                             .rope = model_.rope(index, chunk_.cache->max_tokens()),
-                             .layer = index,
-                             .first = chunk_.first,
-                             .tokens = tokens_};
-  Attention part(input, *chunk_.cache, space_, thread_, threads_);
-  single() ? part.score() : part.store();
+  // step(part) of every chunk's attention, between two barriers.
+  const auto each = [&](const auto& step) {
+    int64_t row = 0;
+    for (const Chunk& chunk : chunks_) {
+      const AttentionInput input = attention_input(layer, index, chunk, row);
+      Attention part(input, *chunk.cache, space_, thread_, threads_);
+      step(part);
+      row += input.tokens;
+    }
+  };
+  each([&](Attention& part) { single() ? part.score() : part.store(); });
   barrier();
-  const bool encoded = part.encode();
+  bool encoded = false;
+  each([&](Attention& part) { encoded |= part.encode(); });
   if (encoded && !single()) barrier();  // a single token sees the page as floats
-  single() ? part.mix() : part.attend();
+  int64_t unit = 0;
+  each([&](Attention& part) { single() ? part.mix() : part.attend(unit); });
   barrier();
   const int64_t cols = layer.o.weight.cols();
   add_to_hidden(layer.o, layer.attn_post_norm,
-                prepare(0, tokens_, cols, codes_for(layer.o.weight),
+                prepare(tokens_, cols, codes_for(layer.o.weight),
                         [&](int64_t t, float* out) { std::copy_n(space_.attended.row(t), cols, out); }));
 }
 
@@ -194,7 +213,7 @@ void ForwardPass::feed_forward_inner(const LayerWeights& layer, const LayerShape
   const ModelConfig& config = model_.config();
   const Codes codes = codes_for(layer.gate.weight, layer.up.weight);
   const Norm& norm = config.residual == Residual::parallel_shared ? layer.attn_norm : layer.mlp_norm;
-  const Activation x = prepare_norm(norm, 0, tokens_, codes);
+  const Activation x = prepare_norm(norm, codes);
   // The same rows of both, so that their product needs no barrier.
   const int64_t panels = layer.up.weight.panels();
   const PanelRange range{share_of(panels, thread_), share_of(panels, thread_ + 1)};
@@ -208,22 +227,24 @@ void ForwardPass::feed_forward_inner(const LayerWeights& layer, const LayerShape
 void ForwardPass::feed_forward_output(const LayerWeights& layer, const LayerShape& shape) noexcept {
   const Codes codes = codes_for(layer.down.weight);
   add_to_hidden(layer.down, layer.mlp_post_norm,
-                prepare(0, tokens_, shape.ffn, codes,
+                prepare(tokens_, shape.ffn, codes,
                         [&](int64_t t, float* out) { std::copy_n(space_.gate.row(t), shape.ffn, out); }));
 }
 
 void ForwardPass::logits() noexcept {
   const ModelConfig& config = model_.config();
   const PackedMatrix& head = model_.weights_.head_matrix();
-  const Activation x = prepare_norm(model_.weights_.final_norm, tokens_ - chunk_.logit_rows,
-                                    chunk_.logit_rows, codes_for(head));
+  const Norm& norm = model_.weights_.final_norm;
+  const Activation x = prepare(rows_.logits, config.hidden, codes_for(head), [&](int64_t i, float* out) {
+    apply(norm, space_.hidden.row(rows_.with_logits[size_t(i)]), out);
+  });
   const auto [range] = share_panels<1>({&head}, thread_, threads_);
-  head.multiply(x, range, chunk_.logits, model_.logits_stride(), own_.panel.data());
+  head.multiply(x, range, logits_, model_.logits_stride(), own_.panel.data());
   const int64_t begin = range.begin * kPanelRows;
   const int64_t count = std::max<int64_t>(std::min(range.end * kPanelRows, config.vocab) - begin, 0);
   const auto divisor = float(config.logit_divisor), cap = float(config.logit_soft_cap);
-  for (int64_t t = 0; t < chunk_.logit_rows; ++t) {
-    float* row = chunk_.logits + t * model_.logits_stride() + begin;
+  for (int64_t t = 0; t < rows_.logits; ++t) {
+    float* row = logits_ + t * model_.logits_stride() + begin;
     if (divisor != 1)
       for (int64_t i = 0; i < count; ++i) row[i] /= divisor;
     if (cap != 0) kernels_.soft_cap(row, count, 1 / cap, cap);

@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// One thread's walk of a chunk through the layers.
+// One thread's walk of the chunks of a call through the layers.
 #pragma once
 
 #include <array>
 #include <cstdint>
 
+#include "runtime/attention.h"
 #include "runtime/transformer.h"
 
 namespace edgeq {
 
 class ForwardPass {
  public:
-  ForwardPass(Transformer& model, const Chunk& chunk, int thread, int threads);
+  ForwardPass(Transformer& model, std::span<const Chunk> chunks, float* logits, int thread, int threads);
   void run() noexcept;
 
  private:
@@ -29,18 +30,19 @@ class ForwardPass {
   void attention_inputs(const LayerWeights& layer) noexcept;
   void norm_all_heads(const LayerWeights& layer) noexcept;
   void attention(const LayerWeights& layer, int64_t index) noexcept;
+  AttentionInput attention_input(const LayerWeights& layer, int64_t index, const Chunk& chunk,
+                                 int64_t row) const noexcept;
   // What the feed-forward's last matrix reads, in space_.gate; then that matrix.
   void feed_forward_inner(const LayerWeights& layer, const LayerShape& shape) noexcept;
   void activate(float* gate, const float* up, int64_t count) const noexcept;
   void feed_forward_output(const LayerWeights& layer, const LayerShape& shape) noexcept;
   void logits() noexcept;
 
-  // The rows [first, first + count) that a stage reads, written by write_row(token, out). A single row is
+  // The `count` rows that a stage reads, written by write_row(row, out). A single row is
   // prepared by every thread for itself; several are shared out, and the threads meet when they are ready.
   template <class WriteRow>
-  Activation prepare(int64_t first, int64_t count, int64_t cols, Codes codes,
-                     const WriteRow& write_row) noexcept;
-  Activation prepare_norm(const Norm& norm, int64_t first, int64_t count, Codes codes) noexcept;
+  Activation prepare(int64_t count, int64_t cols, Codes codes, const WriteRow& write_row) noexcept;
+  Activation prepare_norm(const Norm& norm, Codes codes) noexcept;
   // out may be x. Without a gain x is copied.
   void apply(const Norm& norm, const float* x, float* out) const noexcept;
   // What these weights, which read one input, read of it.
@@ -55,7 +57,9 @@ class ForwardPass {
   Workspace& space_;
   ThreadSpace& own_;
   const KernelTable& kernels_;
-  const Chunk& chunk_;
+  const ChunkRows& rows_;
+  const std::span<const Chunk> chunks_;
+  float* const logits_;
   const float epsilon_;
   const int64_t tokens_;
   const int thread_, threads_;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Keys and values of one sequence in pages of kPage positions. A page is self-contained: keys and values of
-// all layers and KV heads in one piece of memory, with the scales of its codes. All room is reserved at the
-// start; the system hands it out as the sequence grows.
+// Keys and values of one sequence: a table of pages of a pool (runtime/kv_pool.h), which sequences that begin
+// alike have in common. A page that others own too is copied before it is written to.
 //
 // The scales of a key's page depend on all of its positions. So that a token's logits depend on nothing but
 // the tokens before it, a token sees whole earlier pages as their codes and its own page as floats, in
@@ -11,56 +10,61 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "models/config.h"
 #include "models/kv_scheme.h"
-#include "runtime/aligned_buffer.h"
-#include "runtime/kv_panels.h"
+#include "runtime/kv_pool.h"
 
 namespace edgeq {
-
-// Where everything lies in a page: [layer][keys, values][KV head], each on a multiple of 64 bytes.
-struct KvLayout {
-  static constexpr int64_t kPage = 64;  // positions, a multiple of 16
-
-  KvLayout(const ModelConfig& config, const KvScheme& scheme);
-
-  // Keys or values of a layer.
-  struct Side {
-    KvPanels panels, open_panels;  // of one head, in a page and in an open page
-    int64_t at, open_at;           // where head 0 begins
-  };
-  struct Layer {
-    int64_t head_dim;
-    Side keys, values;
-  };
-
-  // A token's share of a page, padding included. Open pages come on top, once.
-  int64_t bytes_per_token() const { return (page_bytes + kPage - 1) / kPage; }
-
-  std::vector<Layer> layers;
-  int64_t page_bytes = 0, open_page_bytes = 0;  // the latter 0 when nothing is kept as codes
-
- private:
-  Side place(const KvPanels& panels, const KvPanels& open_panels, int64_t heads);
-};
 
 class KvCache {
  public:
   static constexpr int64_t kPage = KvLayout::kPage;
+  static constexpr int64_t kOpenPages = KvPool::kOpenPages;
 
+  // Empty, with a pool of its own.
   KvCache(const ModelConfig& config, const KvScheme& scheme, int64_t max_tokens);
+  // Empty; pages are taken as the sequence grows. Throws Error when the pool has all its sequences.
+  KvCache(std::shared_ptr<KvPool> pool, int64_t max_tokens);
+  ~KvCache();
+  KvCache(const KvCache&) = delete;
+  KvCache& operator=(const KvCache&) = delete;
 
   int64_t max_tokens() const { return max_tokens_; }
-  bool has_codes() const { return layout_.open_page_bytes > 0; }
+  bool has_codes() const { return pool_->layout().has_codes(); }
+  // The end of the longest chunk that may begin at `first`: it lies in no more pages than there are open
+  // ones.
+  static int64_t chunk_limit(int64_t first) { return (first / kPage + kOpenPages) * kPage; }
 
-  // Announces that positions [first, end), at most kPage, are written next. All before are intact.
-  void extend(int64_t first, int64_t end) noexcept;
+  // Announces that positions [first, end), up to chunk_limit(first), are written next; all before are intact.
+  // Takes the pages that this needs. Throws Error, and changes nothing, when the pool has too few.
+  void extend(int64_t first, int64_t end);
+  int64_t pages_wanted(int64_t first, int64_t end) const noexcept;  // that extend() takes
   // How many of the first `tokens` positions are as if nothing after them had been written: all, or those
   // before their last page.
   int64_t intact(int64_t tokens) const noexcept;
+  // Gives back the pages that the first `tokens` positions do not need.
+  void truncate(int64_t tokens) noexcept;
+  // Becomes the first `tokens` positions of another cache of the same pool, with it as owner of their pages.
+  // Returns how many positions are intact, as intact() does.
+  int64_t adopt(const KvCache& from, int64_t tokens) noexcept;
+  // Empty again, for a sequence of at most `max_tokens`, which is no more than the cache was made for.
+  void restart(int64_t max_tokens) noexcept;
+  // Gives back the pages that no token after the first `tokens` sees (KvLayout::window). A page more than
+  // that is kept, so that a few tokens can be taken back; where pages are missing, intact() says 0.
+  void forget(int64_t tokens) noexcept;
+  int64_t pages() const noexcept { return held_ - first_; }
+  bool whole() const noexcept { return first_ == 0; }
+
+  // The first `tokens` positions, which are intact: their pages, and the floats of the last one where it is
+  // not full and codes are kept. restore() makes an empty cache that; `bytes` has bytes_of(tokens).
+  int64_t bytes_of(int64_t tokens) const noexcept;
+  void save(int64_t tokens, std::byte* bytes) const noexcept;
+  void restore(int64_t tokens, const std::byte* bytes);
 
   struct Place {
     int64_t layer = 0, head = 0, page = 0;
@@ -82,20 +86,25 @@ class KvCache {
 
  private:
   using Side = KvLayout::Side;
-  static constexpr int64_t kOpenPages = 2;
 
-  // Where it begins, in pages_ and in open_pages_.
-  int64_t stored_at(const Side& side, const Place& place) const noexcept;
-  int64_t open_at(const Side& side, const Place& place) const noexcept;
+  const KvLayout::Layer& layer(const Place& place) const noexcept {
+    return pool_->layout().layers[size_t(place.layer)];
+  }
+  // Where it begins, in its page and in its open page.
+  unsigned char* stored(const Side& side, const Place& place) const noexcept;
+  unsigned char* open(const Side& side, const Place& place) const noexcept;
   void write(const Side& side, const Place& place, int64_t row, int64_t col, float value) noexcept;
   void encode(const Side& side, const Place& place) noexcept;
   KernelFloatWeight view(const KernelTable& kernels, const Side& side, const Place& place, Page seen,
                          PanelRange range, float* scratch) const noexcept;
 
-  KvLayout layout_;
+  std::shared_ptr<KvPool> pool_;
   int64_t max_tokens_ = 0;
+  std::vector<int32_t>
+      table_;  // the page of the pool for every kPage positions, of which it holds [first_, held_)
+  int64_t first_ = 0, held_ = 0;
+  int32_t open_set_ = 0;
   std::array<int64_t, kOpenPages> open_;  // which page each open one is
-  AlignedBuffer<unsigned char> pages_, open_pages_;
 };
 
 }  // namespace edgeq

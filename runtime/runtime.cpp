@@ -9,7 +9,8 @@
 #include "core/error.h"
 #include "core/interrupt.h"
 #include "runtime/kernels/kernel_table.h"
-#include "runtime/kv_cache.h"
+#include "runtime/packed_batch.h"
+#include "runtime/sequence.h"
 #include "runtime/transformer.h"
 
 namespace edgeq {
@@ -18,27 +19,30 @@ namespace {
 class PackedSession final : public Session {
  public:
   PackedSession(std::shared_ptr<Transformer> model, const KvScheme& kv, int64_t max_tokens)
-      : model_(std::move(model)), cache_(model_->config(), kv, max_tokens) {
-    tokens_.reserve(size_t(max_tokens));
-  }
+      : model_(std::move(model)),
+        sequence_(std::make_shared<KvPool>(model_->config(), kv,
+                                           KvLayout(model_->config(), kv).most_pages(max_tokens), 1),
+                  max_tokens) {}
 
   MatrixView<const float> feed(std::span<const TokenId> tokens, Logits logits) override;
   void truncate(int64_t tokens) override {
     check_truncation(tokens, length());
-    tokens_.resize(size_t(tokens));
-    cached_ = std::min(cached_, cache_.intact(tokens));
+    sequence_.truncate(tokens);
   }
-  int64_t length() const override { return std::ssize(tokens_); }
+  int64_t length() const override { return sequence_.length(); }
+  SessionState save() const override { return sequence_.save(); }
+  void restore(const SessionState& state, int64_t tokens) override {
+    check_tokens(state.tokens, model_->config());
+    sequence_.restore(state, tokens);
+  }
 
  private:
   void reserve_logits(int64_t rows);
-  // Appends tokens_[cached_, end) to the cache; logits: of the last `rows`.
-  void forward(int64_t end, int64_t rows);
+  // Appends the tokens that are missing to the cache; logits: of the last `rows`.
+  void forward(int64_t rows);
 
   std::shared_ptr<Transformer> model_;
-  KvCache cache_;
-  std::vector<TokenId> tokens_;
-  int64_t cached_ = 0;  // tokens in the cache: fewer than there are after a truncation into a page of codes
+  Sequence sequence_;
   int64_t logits_rows_ = 0;  // that there is room for
   AlignedBuffer<float> logits_;
 };
@@ -50,33 +54,28 @@ void PackedSession::reserve_logits(int64_t rows) {
   logits_rows_ = rows;
 }
 
-void PackedSession::forward(int64_t end, int64_t rows) {
-  const int64_t first_row = end - rows;
-  while (cached_ < end) {
+void PackedSession::forward(int64_t rows) {
+  const int64_t end = length(), first_row = end - rows;
+  while (sequence_.cached() < end) {
     check_interrupt();
-    const int64_t size = std::min(Transformer::kMaxChunk, end - cached_), chunk_end = cached_ + size;
-    const int64_t chunk_rows = std::clamp<int64_t>(chunk_end - first_row, 0, size);
-    const int64_t done_rows = std::max<int64_t>(0, cached_ - first_row);  // of those that are asked for
-    model_->forward({.tokens = std::span(tokens_).subspan(size_t(cached_), size_t(size)),
-                     .first = cached_,
-                     .cache = &cache_,
-                     .logit_rows = chunk_rows,
-                     .logits = logits_.data() + done_rows * model_->logits_stride()});
-    cached_ = chunk_end;
+    const int64_t done_rows = std::max<int64_t>(0, sequence_.cached() - first_row);
+    const Chunk chunk = sequence_.next_chunk(end, Transformer::kMaxRows, first_row);
+    model_->forward({&chunk, 1}, logits_.data() + done_rows * model_->logits_stride());
+    sequence_.done(chunk);
   }
 }
 
 MatrixView<const float> PackedSession::feed(std::span<const TokenId> tokens, Logits logits) {
   const int64_t count = std::ssize(tokens);
   check_tokens(tokens, model_->config());
-  check_room(length(), count, cache_.max_tokens());
+  check_room(length(), count, sequence_.max_tokens());
   const int64_t rows = logits == Logits::all    ? count
                        : logits == Logits::last ? std::min<int64_t>(count, 1)
                                                 : 0;
   reserve_logits(rows);
-  if (count > 0) forward(length(), 0);
-  tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
-  forward(length(), rows);
+  if (count > 0) forward(0);
+  sequence_.append(tokens);
+  forward(rows);
   return {logits_.data(), rows, model_->config().vocab, model_->logits_stride()};
 }
 
@@ -97,6 +96,9 @@ class PackedRuntime final : public LanguageModel {
                               options.max_tokens, config().context));
     const int64_t room = options.max_tokens == 0 ? config().context : options.max_tokens;
     return std::make_unique<PackedSession>(model_, kv_, room);
+  }
+  std::unique_ptr<Batch> start_batch(const BatchOptions& options) const override {
+    return std::make_unique<PackedBatch>(model_, kv_, options);
   }
 
  private:

@@ -10,16 +10,17 @@
 #include "core/error.h"
 
 namespace edgeq {
+
+TokenId best_token(std::span<const float> logits) {
+  return TokenId(std::max_element(logits.begin(), logits.end()) - logits.begin());
+}
+
 namespace {
 
 struct Candidate {
   TokenId token;
   double weight;  // probability up to a common factor; the best has 1
 };
-
-TokenId best_token(std::span<const float> logits) {
-  return TokenId(std::max_element(logits.begin(), logits.end()) - logits.begin());
-}
 
 void check_range(const char* name, double value, double low, double high) {
   if (!(value >= low && value <= high))

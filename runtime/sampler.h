@@ -17,6 +17,9 @@ struct SamplerOptions {
   uint64_t seed = 0;
 };
 
+// The highest logit, the lowest id on a tie.
+TokenId best_token(std::span<const float> logits);
+
 // Applied in the order temperature, top-k, top-p, min-p. Deterministic for a seed.
 class Sampler {
  public:

@@ -15,7 +15,7 @@ Transformer::Transformer(ModelWeights weights, const KernelTable& kernels, Activ
       kernels_(kernels),
       activations_(activations),
       pool_(threads),
-      space_(weights_.config, kMaxChunk, pool_.size()) {
+      space_(weights_.config, kMaxRows, pool_.size()) {
   const auto table_of = [this](const Rope& rope) {
     const auto found = std::ranges::find(ropes_, rope, &RopeTable::rope);
     const auto index = size_t(found - ropes_.begin());
@@ -31,14 +31,27 @@ Transformer::Transformer(ModelWeights weights, const KernelTable& kernels, Activ
 
 int64_t Transformer::logits_stride() const { return round_up(config().vocab, kPanelRows); }
 
-void Transformer::forward(const Chunk& chunk) {
-  const int64_t end = chunk.first + std::ssize(chunk.tokens);
-  EDGEQ_CHECK(!chunk.tokens.empty() && std::ssize(chunk.tokens) <= kMaxChunk, "a chunk is not too long");
-  EDGEQ_CHECK(end <= chunk.cache->max_tokens(), "a chunk fits the cache");
+void Transformer::place_rows(std::span<const Chunk> chunks) {
+  rows_.count = rows_.logits = 0;
+  for (const Chunk& chunk : chunks) {
+    const int64_t size = std::ssize(chunk.tokens), end = chunk.first + size;
+    EDGEQ_CHECK(size > 0 && rows_.count + size <= kMaxRows, "chunks are not too long");
+    EDGEQ_CHECK(end <= std::min(chunk.cache->max_tokens(), KvCache::chunk_limit(chunk.first)),
+                "a chunk fits the cache");
+    for (int64_t t = 0; t < size; ++t, ++rows_.count) {
+      rows_.tokens[size_t(rows_.count)] = chunk.tokens[size_t(t)];
+      rows_.positions[size_t(rows_.count)] = chunk.first + t;
+      if (t >= size - chunk.logit_rows) rows_.with_logits[size_t(rows_.logits++)] = rows_.count;
+    }
+    for (RopeTable& rope : ropes_) rope.extend(end);
+  }
+}
+
+void Transformer::forward(std::span<const Chunk> chunks, float* logits) {
   const std::lock_guard lock(mutex_);
-  for (RopeTable& rope : ropes_) rope.extend(end);
-  chunk.cache->extend(chunk.first, end);
-  pool_.run([&](int thread, int threads) noexcept { ForwardPass(*this, chunk, thread, threads).run(); });
+  place_rows(chunks);
+  pool_.run(
+      [&](int thread, int threads) noexcept { ForwardPass(*this, chunks, logits, thread, threads).run(); });
 }
 
 }  // namespace edgeq

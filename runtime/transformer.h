@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// The forward pass of a decoder (models/config.h) over packed weights. One chunk of tokens goes through all
-// layers in one run of the thread pool; in a Llama a single token meets six barriers per layer, since
-// whatever is cheaper to repeat than to wait for is repeated by every thread.
+// The forward pass of a decoder (models/config.h) over packed weights. Chunks of tokens, each of a sequence
+// of its own, go through all layers together in one run of the thread pool, and read each weight once; in a
+// Llama a single token meets six barriers per layer, since whatever is cheaper to repeat than to wait for is
+// repeated by every thread.
 #pragma once
 
 #include <array>
@@ -20,13 +21,20 @@
 
 namespace edgeq {
 
-// Tokens to append to a sequence, and where their logits go.
+// Tokens to append to a sequence.
 struct Chunk {
-  std::span<const TokenId> tokens;  // 1 .. Transformer::kMaxChunk, inside the vocabulary
-  int64_t first = 0;                // position of the first; the cache has room for all
-  KvCache* cache = nullptr;
-  int64_t logit_rows = 0;   // of the last so many tokens
-  float* logits = nullptr;  // [logit_rows, logits_stride()]
+  std::span<const TokenId> tokens;  // at least one, inside the vocabulary
+  int64_t first = 0;                // position of the first
+  KvCache* cache = nullptr;         // extended by these tokens
+  int64_t logit_rows = 0;           // logits are wanted of the last so many tokens
+};
+
+// What the rows of all chunks are, in the order of the chunks.
+struct ChunkRows {
+  static constexpr int64_t kMost = 64;
+  std::array<TokenId, kMost> tokens;
+  std::array<int64_t, kMost> positions, with_logits;  // with_logits: rows whose logits are wanted
+  int64_t count = 0, logits = 0;
 };
 
 class Transformer {
@@ -34,24 +42,27 @@ class Transformer {
   Transformer(ModelWeights weights, const KernelTable& kernels, Activations activations, int threads);
 
   // More tokens reuse each weight more often, and more activations fall out of the cache meanwhile.
-  // At most a page of the cache: a chunk meets two at the most.
-  static constexpr int64_t kMaxChunk = 64;
-  static_assert(kMaxChunk <= KvCache::kPage);
+  static constexpr int64_t kMaxRows = ChunkRows::kMost;
+  static_assert(kMaxRows <= KvCache::kPage * KvCache::kOpenPages);
 
   const ModelWeights& weights() const { return weights_; }
   const ModelConfig& config() const { return weights_.config; }
   int threads() const { return pool_.size(); }
   int64_t logits_stride() const;
+  // Sequences of different kinds rotate their keys differently and cannot share pages: 1 for those that have
+  // room for more than the original context of a model that has one.
+  size_t rope_kind(int64_t room) const { return room > config().original_context ? 1 : 0; }
 
-  // A token's logits do not depend on the chunk it came in nor on the threads. One call at a time: others
-  // wait.
-  void forward(const Chunk& chunk);
+  // At most kMaxRows tokens in all; logits: [sum of logit_rows, logits_stride()]. A token's logits do not
+  // depend on the chunk it came in, on other chunks, nor on the threads. One call at a time: others wait.
+  void forward(std::span<const Chunk> chunks, float* logits);
 
  private:
   friend class ForwardPass;
+  void place_rows(std::span<const Chunk> chunks);
   // Of a layer, in a sequence that has room for `room` tokens.
   const RopeTable& rope(int64_t layer, int64_t room) const {
-    return ropes_[layer_ropes_[size_t(layer)][room > config().original_context]];
+    return ropes_[layer_ropes_[size_t(layer)][rope_kind(room)]];
   }
 
   ModelWeights weights_;
@@ -63,6 +74,7 @@ class Transformer {
   std::vector<std::array<size_t, 2>> layer_ropes_;
   ThreadPool pool_;
   Workspace space_;
+  ChunkRows rows_;  // of the call in progress
 };
 
 }  // namespace edgeq
