@@ -112,26 +112,34 @@ void quantize(const QuantizeArgs& args) {
   if (!recipe.prove.corpus.empty()) proof = prepare_proof(recipe.prove, *checkpoint);
   const bool walks =
       std::any_of(jobs.begin(), jobs.end(), [](const Job& j) { return j.plan.needs_statistics(); });
+  const bool reads = std::ranges::any_of(jobs, [](const Job& j) { return j.plan.needs_text(); });
+  int64_t tuning_windows = 0;
+  for (const Job& job : jobs)
+    if (job.plan.tuning) tuning_windows = std::max(tuning_windows, job.plan.tuning->windows);
   std::optional<Calibration> calibration;
   ProgressBar bar(args.quiet || args.json);
-  if (walks) {
-    calibration =
-        read_calibration(recipe.calibration, checkpoint->tokenizer(), [&](int64_t count, int64_t length) {
-          return self_windows(*checkpoint, count, length, jobs.back().output + ".work", args.threads,
-                              bar.callback());
-        });
+  if (reads) {
+    const WriteWindows self = [&](int64_t count, int64_t length) {
+      return self_windows(*checkpoint, count, length, jobs.back().output + ".work", args.threads,
+                          bar.callback());
+    };
+    calibration = read_calibration(recipe.calibration, checkpoint->tokenizer(), self, tuning_windows);
     if (!args.json)
       fmt::print("calibration: {} windows of {} tokens of {}\n", calibration->windows.count(),
                  calibration->windows.length, calibration->name());
   }
-  const bool open = std::ranges::any_of(jobs, [](const Job& j) { return j.plan.is_open(); });
-  const bool float_engine = open || (walks && recipe.calibration.statistics.empty());
+  const bool back = std::ranges::any_of(jobs, [](const Job& j) { return j.plan.needs_gradients(); });
+  const bool float_engine = back || (walks && recipe.calibration.statistics.empty());
   const auto model = float_engine ? open_blockwise(checkpoint) : open_checkpoint_blocks(checkpoint);
-  const auto backward = open ? open_backward(checkpoint->config()) : nullptr;
+  const auto backward = back ? open_backward(checkpoint->config()) : nullptr;
 
   const auto existing = args.overwrite ? OutputFile::Existing::replace : OutputFile::Existing::refuse;
   const auto not_run = run_check_obstacle(checkpoint->config());
   std::vector<ProofFile> files;
+  const OnTuneStep on_step = [&](const TuneProgress& at) {
+    bar.set_detail(fmt::format("KL {:.4f}, held out {:.4f}, {:.0f} tokens/s", at.kl, at.heldout_kl,
+                               at.tokens_per_second));
+  };
   for (const Job& job : jobs) {
     make_folder_of(job.output);
     const QuantizeOutcome done = quantize_model(job.plan,
@@ -141,16 +149,18 @@ void quantize(const QuantizeArgs& args) {
                                                  .backward = backward.get(),
                                                  .output = job.output,
                                                  .existing = existing,
-                                                 .run = not_run ? RunCheck() : run_check(args.threads)},
+                                                 .run = not_run ? RunCheck() : run_check(args.threads),
+                                                 .on_step = on_step},
                                                 bar.callback());
     if (!args.json)
       fmt::print("{}: {}, {:.3f} bits per weight, {}\n", job.output, bytes_text(done.file_bytes),
                  done.bits_per_weight, duration_text(done.seconds));
     if (!args.json && done.budget) fmt::print("{}", budget_summary(*done.budget));
+    if (!args.json && done.tuning) fmt::print("{}\n", tune_summary(*done.tuning));
     if (!args.json)
       for (const std::string& note : done.notes) fmt::print("note: {}\n", note);
     if (!args.json && not_run) fmt::print("note: read back equal, not run: {}\n", *not_run);
-    files.push_back({job.plan.recipe.title, job.output, done.seconds, done.sites, done.budget});
+    files.push_back({job.plan.recipe.title, job.output, done.seconds, done.sites, done.budget, done.tuning});
   }
   if (!proof) {
     if (args.json) fmt::print("{{\"output\": \"{}\"}}\n", jobs.back().output);

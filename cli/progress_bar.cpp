@@ -41,7 +41,8 @@ void ProgressBar::update(std::string_view step, int64_t done, int64_t total) {
   const double spent = timer_.seconds();
   const int64_t finished = std::max<int64_t>(1, done - first_);
   const double left = spent / double(finished) * double(total - done);
-  const std::string time = done == total ? duration_text(spent) : fmt::format("{} left", duration_text(left));
+  std::string time = done == total ? duration_text(spent) : fmt::format("{} left", duration_text(left));
+  if (!detail_.empty()) time += ", " + detail_;
   if (terminal_) {
     const auto filled = size_t(kBarCells * done / total);
     fmt::print(stderr, "\r\x1b[K{:<18} [{}{}] {}/{}  {}", step, std::string(filled, '#'),
@@ -56,6 +57,7 @@ void ProgressBar::update(std::string_view step, int64_t done, int64_t total) {
     finish_line();
     timer_ = Timer();
     step_.clear();
+    detail_.clear();
   }
 }
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <string>
+#include <utility>
 
 #include "core/progress.h"
 #include "core/timer.h"
@@ -19,6 +20,8 @@ class ProgressBar {
 
   // The callback to hand to a library; valid as long as the bar.
   Progress callback();
+  // What is said behind the time from now on, until the step ends: "KL 1.23".
+  void set_detail(std::string detail) { detail_ = std::move(detail); }
   // Ends the line being drawn, so that other output starts on a fresh one.
   void finish_line();
 
@@ -26,7 +29,7 @@ class ProgressBar {
   void update(std::string_view step, int64_t done, int64_t total);
 
   bool quiet_, terminal_, open_ = false;
-  std::string step_;
+  std::string step_, detail_;
   Timer timer_;
   int64_t first_ = 0;  // units done when the step was first heard of: a resumed run does not count them
   int64_t shown_tenth_ = -1;

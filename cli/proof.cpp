@@ -61,7 +61,10 @@ void describe_job(const ProofJob& job, const Windows& windows, Report& report) {
   report.calibration_hash = job.calibration->hash();
   report.calibration_windows = job.calibration->windows.count();
   report.calibration_tokens = job.calibration->windows.length;
-  report.calibrated_share = shared_share(windows, job.calibration->windows);
+  Windows seen = job.calibration->windows;
+  seen.tokens.insert(seen.tokens.end(), job.calibration->tuning.tokens.begin(),
+                     job.calibration->tuning.tokens.end());
+  report.calibrated_share = shared_share(windows, seen);
 }
 
 // The first of the calibration windows: enough to see whether the codes fit them better than other text.
@@ -136,7 +139,8 @@ void prove_files(const ProofJob& job, ProgressBar& bar) {
                                .facts = facts_of(written),
                                .seconds = file.seconds,
                                .sites = file.sites,
-                               .budget = file.budget};
+                               .budget = file.budget,
+                               .tuning = file.tuning};
     report.rows.push_back(prove(subject, *reference.model,
                                 {.windows = windows, .tasks = tasks, .calibration = calibration}, measure,
                                 bar.callback()));

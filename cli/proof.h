@@ -36,6 +36,7 @@ struct ProofFile {
   double seconds = 0;
   std::vector<SiteReport> sites;
   std::optional<BudgetReport> budget;
+  std::optional<TuneReport> tuning;
 };
 
 struct ProofJob {

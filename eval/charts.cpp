@@ -260,4 +260,33 @@ std::string budget_chart(const BudgetReport& budget) {
   return svg + "</svg>\n";
 }
 
+std::string tune_chart(const TuneReport& report) {
+  double high = 0, low = double(report.heldout.front().kl);
+  const auto take = [&](float kl) { high = std::max(high, double(kl)), low = std::min(low, double(kl)); };
+  for (const float kl : report.train) take(kl);
+  for (const HeldoutPoint& point : report.heldout) take(point.kl);
+  if (report.train.empty() || !(high > low)) return {};
+  const double room = 0.08 * (high - low);
+  const Scale x{0, double(report.steps), kLeft, kWidth - kRight};
+  const Scale y{std::max(0.0, low - room), high + room, kHeight - kBottom, kTop};
+  std::vector<std::pair<double, std::string>> x_ticks, y_ticks;
+  for (double v : round_ticks(x.low, x.high, 6)) x_ticks.emplace_back(v, fmt::format("{:.4g}", v));
+  for (double v : round_ticks(y.low, y.high, 5)) y_ticks.emplace_back(v, fmt::format("{:.3g}", v));
+  std::string svg = open_svg(kWidth, kHeight, "KL divergence from the float model step by step");
+  svg += axes(x, y, x_ticks, y_ticks, "steps");
+  for (size_t i = 0; i < report.train.size(); ++i)
+    svg += fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"2.5\" fill=\"var(--series-0)\"/>\n",
+                       x(double(i)), y(double(report.train[i])));
+  std::string points;
+  for (const HeldoutPoint& p : report.heldout)
+    points += fmt::format("{:.1f},{:.1f} ", x(double(p.step)), y(double(p.kl)));
+  svg += fmt::format("<polyline class=\"curve\" stroke=\"var(--series-1)\" points=\"{}\"/>\n", points);
+  const HeldoutPoint& kept = report.heldout[size_t(report.kept)];
+  svg += fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"5\" fill=\"var(--series-2)\"/>\n",
+                     x(double(kept.step)), y(double(kept.kl)));
+  svg +=
+      text_at(x(double(kept.step)), y(double(kept.kl)) - 9, "middle", fmt::format("kept: {:.4f}", kept.kl));
+  return svg + "</svg>\n";
+}
+
 }  // namespace edgeq

@@ -21,6 +21,9 @@ std::string site_error_chart(const ReportRow& row);
 // that was made and the sizes where all sites take one form.
 std::string budget_chart(const BudgetReport& budget);
 
+// A training: KL of each step's windows as dots, of those held out as a line, the kept point marked.
+std::string tune_chart(const TuneReport& report);
+
 std::string escape_html(std::string_view text);
 
 }  // namespace edgeq

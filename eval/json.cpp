@@ -82,6 +82,15 @@ ordered_json form_json(const ChoiceForm& form) {
   return {{"scheme", form.scheme}, {"bytes", form.bytes}, {"predicted_kl", form.kl}};
 }
 
+ordered_json tuning_json(const TuneReport& t) {
+  ordered_json j{{"what", t.what},   {"windows", t.windows}, {"heldout_windows", t.heldout_windows},
+                 {"steps", t.steps}, {"stopped", t.stopped}, {"train_kl", t.train}};
+  for (const HeldoutPoint& point : t.heldout)
+    j["heldout"].push_back({{"step", point.step}, {"kl", point.kl}});
+  j["kept_step"] = t.heldout[size_t(t.kept)].step;
+  return j;
+}
+
 ordered_json budget_json(const BudgetReport& b) {
   ordered_json j{{"asked", b.budget},
                  {"weight_bytes", b.budget_bytes},
@@ -134,6 +143,7 @@ ordered_json row_json(const ReportRow& row) {
                           {"dead_columns", s.dead_columns},
                           {"last_quarter_change", s.last_quarter_change}});
   if (row.budget) j["budget"] = budget_json(*row.budget);
+  if (row.tuning) j["tuning"] = tuning_json(*row.tuning);
   return j;
 }
 

@@ -12,6 +12,7 @@
 #include "eval/latency.h"
 #include "eval/perplexity.h"
 #include "eval/tasks.h"
+#include "eval/tune_report.h"
 
 namespace edgeq {
 
@@ -45,6 +46,7 @@ struct ReportRow {
   double seconds = 0;                  // what making it took
   std::vector<SiteReport> sites;       // empty for the float model
   std::optional<BudgetReport> budget;  // where a budget chose
+  std::optional<TuneReport> tuning;    // where something was trained afterwards
 };
 
 struct Report {

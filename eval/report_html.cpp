@@ -112,6 +112,10 @@ std::string report_html(const Report& r) {
         "What a budget chose",
         "Predicted KL divergence of the best choice at every size; points where all sites take one form.",
         budget_html(*budget));
+  if (const auto& tuning = r.rows.back().tuning)
+    html += section("What tuning did",
+                    "KL divergence from the float model at each step, and on the windows held out.",
+                    tune_chart(*tuning) + fmt::format("<p>{}.</p>\n", escape_html(tune_summary(*tuning))));
   if (!r.rows.back().sites.empty()) {
     html += section("Error per layer and site", "Relative error that the codes make; hover for figures.",
                     site_error_chart(r.rows.back()));

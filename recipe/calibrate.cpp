@@ -47,23 +47,27 @@ std::string Calibration::hash() const {
 }
 
 Calibration read_calibration(const CalibrationSpec& spec, const Tokenizer& tokenizer,
-                             const WriteWindows& self) {
+                             const WriteWindows& self, int64_t tuning_windows) {
   std::vector<std::string> names = spec.corpus;
   if (names.empty()) names.emplace_back(kDefaultCorpus);
   const int64_t texts = std::ssize(names);
   if (spec.windows < texts)
     throw Error(fmt::format("{} windows of {} calibration texts; expected at least one of each", spec.windows,
                             texts));
+  const int64_t all = spec.windows + tuning_windows;
   std::vector<Source> sources;
   for (int64_t i = 0; i < texts; ++i) {
-    const int64_t count = spec.windows / texts + (i < spec.windows % texts ? 1 : 0);
+    const int64_t count = all / texts + (i < all % texts ? 1 : 0);
     sources.push_back(read_source(names[size_t(i)], spec, count, tokenizer, self));
   }
-  Calibration calibration{.texts = {}, .windows = {.length = spec.tokens, .tokens = {}}};
+  Calibration calibration{.texts = {},
+                          .windows = {.length = spec.tokens, .tokens = {}},
+                          .tuning = {.length = spec.tokens, .tokens = {}}};
   for (const Source& source : sources) calibration.texts.push_back(source.text);
-  for (int64_t w = 0; w < spec.windows; ++w) {
+  for (int64_t w = 0; w < all; ++w) {
     const auto window = sources[size_t(w % texts)].windows[w / texts];
-    calibration.windows.tokens.insert(calibration.windows.tokens.end(), window.begin(), window.end());
+    std::vector<TokenId>& tokens = (w < spec.windows ? calibration.windows : calibration.tuning).tokens;
+    tokens.insert(tokens.end(), window.begin(), window.end());
   }
   return calibration;
 }

@@ -157,6 +157,9 @@ void pass_finished_block(const CompressInputs& in, const PartResult& done, const
 }  // namespace
 
 void compress(const CompressInputs& in, Journal& journal, const Progress& progress) {
+  // Interrupted later on: nothing is left to walk for.
+  const auto held = [&](const std::string& part) { return journal.has(part); };
+  if (std::ranges::all_of(part_names(in.plan.config), held)) return;
   const int blocks = int(in.plan.config.layers.size());
   Ends ends = in.model.ends();
   compress_table(in, ends, journal, progress);

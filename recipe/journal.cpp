@@ -153,7 +153,7 @@ bool Journal::has(const std::string& part) const {
 }
 
 void Journal::commit(const PartResult& result) {
-  SafetensorsWriter writer(path_of(result.part));
+  SafetensorsWriter writer(path_of(result.part), OutputFile::Existing::replace);
   json sites = json::array();
   for (const SiteResult& site : result.sites) {
     if (site.quantized) {

@@ -50,7 +50,7 @@ class Journal {
   const std::string& folder() const { return folder_; }
   bool has(const std::string& part) const;
   PartResult load(const std::string& part) const;  // Error when missing or damaged
-  void commit(const PartResult& result);
+  void commit(const PartResult& result);           // in place of what the part was, if anything
   // Removes the folder: the result is written elsewhere.
   void remove();
 

@@ -4,13 +4,14 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
+#include "recipe/tune.h"
 
 namespace edgeq {
 JournalModel::JournalModel(const Plan& plan, const Journal& journal, const Tokenizer& tokenizer,
                            Provenance provenance)
     : plan_(plan), journal_(journal), tokenizer_(tokenizer.serialize()), provenance_(std::move(provenance)) {
   for (const std::string& name : part_names(plan.config)) {
-    PartResult part = journal.load(name);
+    PartResult part = journal.load(shipped_part(journal, name));
     for (SiteResult& site : part.sites) {
       if (!site.bias.empty()) vectors_.emplace(site.name + ".bias", std::move(site.bias));
       sites_.push_back(std::move(site.report));
@@ -36,7 +37,8 @@ Activations JournalModel::activations() const {
 }
 
 const SiteResult& JournalModel::result(std::string_view site) const {
-  if (const std::string part = part_of_site(site); part_.part != part) part_ = journal_.load(part);
+  const std::string part = shipped_part(journal_, part_of_site(site));
+  if (part_.part != part) part_ = journal_.load(part);
   return part_.site(site);
 }
 

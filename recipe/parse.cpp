@@ -10,6 +10,7 @@
 
 #include "core/error.h"
 #include "models/target.h"
+#include "recipe/tuning.h"
 #include "recipe/yaml_reader.h"
 
 namespace edgeq {
@@ -191,6 +192,11 @@ Recipe read_recipe(const Reader& reader, const YAML::Node& root) {
                       [&](const YAML::Node& r) { recipe.rules.push_back(parse_rule(reader, r)); });
         }},
        {"budget", [&](const YAML::Node& n) { recipe.budget = parse_budget_map(reader, n); }},
+       {"tune",
+        [&](const YAML::Node& n) {
+          recipe.tune = parse_options(reader, n, "tune");
+          reader.at(n, [&] { return make_tuning(*recipe.tune); });
+        }},
        {"prove", [&](const YAML::Node& n) { recipe.prove = parse_proof(reader, n); }},
        {"compare", [&](const YAML::Node& n) {
           reader.list(n, "compare",

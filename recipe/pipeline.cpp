@@ -49,6 +49,7 @@ std::string journal_key(const Plan& plan, const QuantizeInputs& in) {
     key += fmt::format("observer {}\n", observer_text(calibration.observer));
   for (const TransformSpec& transform : plan.recipe.transforms)
     key += fmt::format("transform {}{}\n", transform.name, options_key(transform.options));
+  if (plan.tuning) key += fmt::format("tune{}\n", options_key(*plan.recipe.tune));
   if (plan.is_open()) key += fmt::format("{} bytes for all sites\n", plan.budget_bytes);
   for (const auto& candidates : plan.candidates)
     for (const SitePlan& site : candidates) key += site_key(plan, site);
@@ -89,14 +90,23 @@ QuantizeOutcome quantize_model(const Plan& open_plan, const QuantizeInputs& in, 
             .windows = in.calibration != nullptr ? in.calibration->windows : none,
             .statistics = statistics ? &*statistics : nullptr},
            journal, progress);
+  std::optional<TuneReport> tuning;
+  if (plan.tuning) {
+    EDGEQ_CHECK(in.calibration != nullptr && in.backward != nullptr, "tuning needs text and gradients");
+    Windows windows = in.calibration->tuning;
+    windows.tokens.resize(size_t(plan.tuning->windows * windows.length));
+    tuning = tune({.plan = plan, .model = in.model, .backward = *in.backward, .windows = windows}, journal,
+                  progress, in.on_step);
+  }
   Provenance provenance{.model_name = std::filesystem::path(in.checkpoint.path()).filename().string(),
                         .model_hash = in.checkpoint.hash()};
-  if (plan.needs_statistics() && in.calibration != nullptr) {
+  if (plan.needs_text() && in.calibration != nullptr) {
     provenance.texts = in.calibration->texts;
     provenance.windows = in.calibration->windows.count();
     provenance.window_tokens = in.calibration->windows.length;
   }
   if (budget) provenance.predicted_kl = budget->kl;
+  provenance.tuning = tuning;
   const JournalModel codes(plan, journal, in.checkpoint.tokenizer(), std::move(provenance));
   Shipped shipped = ship(
       {.source = codes, .target = *plan.target, .output = in.output, .existing = in.existing, .run = in.run});
@@ -106,6 +116,7 @@ QuantizeOutcome quantize_model(const Plan& open_plan, const QuantizeInputs& in, 
           .bits_per_weight = plan.bits_per_weight(),
           .sites = codes.sites(),
           .budget = std::move(budget),
+          .tuning = std::move(tuning),
           .notes = std::move(shipped.notes)};
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One recipe applied to one model: plan -> choose under the budget -> compress -> write. Resumable: what an
-// interrupted run finished is kept in
+// One recipe applied to one model: plan -> choose under the budget -> compress -> tune -> write. Resumable:
+// what an interrupted run finished is kept in
 // "<output>.work" and used by the next run of the same recipe on the same model and text.
 #pragma once
 
@@ -19,6 +19,7 @@
 #include "recipe/calibrate.h"
 #include "recipe/plan.h"
 #include "recipe/ship.h"
+#include "recipe/tune.h"
 
 namespace edgeq {
 
@@ -26,10 +27,11 @@ struct QuantizeInputs {
   const Checkpoint& checkpoint;
   const BlockwiseModel& model;
   const Calibration* calibration = nullptr;  // required when the plan needs statistics
-  const BackwardModel* backward = nullptr;   // required when the plan is open
+  const BackwardModel* backward = nullptr;   // required when the plan needs gradients
   std::string output;
   OutputFile::Existing existing = OutputFile::Existing::refuse;
-  RunCheck run = {};  // of the file before it gets its name
+  RunCheck run = {};        // of the file before it gets its name
+  OnTuneStep on_step = {};  // of a plan that tunes
 };
 
 struct QuantizeOutcome {
@@ -38,6 +40,7 @@ struct QuantizeOutcome {
   double bits_per_weight = 0;
   std::vector<SiteReport> sites;
   std::optional<BudgetReport> budget;  // what was chosen and why, when there was a choice
+  std::optional<TuneReport> tuning;    // of a plan that tunes
   std::vector<std::string> notes;      // what the target has no place for
 };
 

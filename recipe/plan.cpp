@@ -111,6 +111,34 @@ std::vector<std::shared_ptr<const Transform>> plan_transforms(const Recipe& reci
   return transforms;
 }
 
+Tuning plan_tuning(const Recipe& recipe, const std::vector<SitePlan>& sites) {
+  return with_context(fmt::format("recipe {}", recipe.name), [&] {
+    const Tuning tuning = make_tuning(*recipe.tune);
+    const bool has_scales = std::ranges::any_of(
+        sites, [](const SitePlan& site) { return !site.keep && site.name.starts_with("layers."); });
+    if (!has_scales && !tuning.norms)
+      throw Error("tune: no site of a block is quantized, and norms are left out: nothing is left to train");
+    return tuning;
+  });
+}
+
+// What tune() holds at its fullest: the tables of two models and a block with its gradient for each of two
+// windows, the last residual stream of all windows and those of a step's at every block, and four numbers
+// beside each that is trained.
+int64_t estimate_tuning_ram(const Plan& plan, int64_t block_bytes) {
+  const ModelConfig& c = plan.config;
+  const int64_t tokens = plan.tuning->windows * plan.recipe.calibration.tokens;
+  const int64_t of_step = plan.tuning->batch * plan.recipe.calibration.tokens;
+  int64_t numbers = 0;
+  for (const SitePlan& site : plan.sites)
+    if (!site.keep)
+      numbers += site.rows * (plan.tuning->scales == Tuning::Scales::groups && !site.scheme.two_level()
+                                  ? site.scheme.groups(site.cols)
+                                  : 1);
+  return 2 * c.vocab * c.hidden * 4 + 3 * block_bytes + 64 * c.vocab * 4 * 12 +
+         (tokens + of_step * int64_t(c.layers.size())) * c.hidden * 4 + numbers * 24 + (200 << 20);
+}
+
 // What compress() holds at its fullest: the table, a block twice (float and as codes), the walking windows
 // and one Hessian with its factorization in double.
 int64_t estimate_ram(const Plan& plan) {
@@ -134,6 +162,7 @@ int64_t estimate_ram(const Plan& plan) {
       bytes += std::min(plan.recipe.calibration.windows, kSensitivityWindows) *
                plan.recipe.calibration.tokens * c.hidden * 4 * int64_t(c.layers.size());
   }
+  if (plan.tuning) bytes = std::max(bytes, estimate_tuning_ram(plan, block * 4));
   return bytes;
 }
 
@@ -253,6 +282,7 @@ Plan make_plan(const Recipe& recipe, const Checkpoint& checkpoint) {
   }
   plan.transforms = plan_transforms(recipe, plan.config);
   if (recipe.budget) plan.budget_bytes = budget_for_sites(plan, checkpoint);
+  if (recipe.tune) plan.tuning = plan_tuning(recipe, plan.sites);
   const CalibrationSpec& c = recipe.calibration;
   if (c.inputs != Activations::f32 && !c.statistics.empty())
     throw Error(fmt::format("recipe {}: inputs {} cannot be had of cached statistics, which are of floats",
@@ -303,6 +333,12 @@ std::string plan_text(const Plan& plan) {
     text += fmt::format("transform: {}\n", plan.recipe.transforms[i].name);
     for (const std::string& clause : plan.transforms[i]->leaves(plan.config))
       text += fmt::format("note: {} leaves a stage as it is: {}\n", plan.recipe.transforms[i].name, clause);
+  }
+  if (plan.tuning) {
+    const Tuning& tuning = *plan.tuning;
+    text += fmt::format("tune: {} on {} windows, {} held out, {} steps of {} at most\n", tuned_text(tuning),
+                        tuning.windows - heldout_windows(tuning), heldout_windows(tuning),
+                        tuning.epochs * steps_per_epoch(tuning), tuning.batch);
   }
   if (plan.is_open())
     text += fmt::format("a budget of {} chooses; its weights take {}, the candidates {} to {}\n",

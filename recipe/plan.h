@@ -19,6 +19,7 @@
 #include "quantizers/refiner.h"
 #include "quantizers/transform.h"
 #include "recipe/recipe.h"
+#include "recipe/tuning.h"
 
 namespace edgeq {
 
@@ -49,10 +50,11 @@ struct Plan {
   // Of each site, what the budget chooses among, by bytes: one where a rule decides. Until it has chosen,
   // `sites` holds the smallest.
   std::vector<std::vector<SitePlan>> candidates;
-  int64_t budget_bytes = 0;    // for all sites together; 0 without a budget
-  int64_t weight_bytes = 0;    // all sites
-  int64_t weights = 0;         // number of weights in all sites
-  int64_t peak_ram_bytes = 0;  // estimate: one block, hidden states, statistics, the table
+  std::optional<Tuning> tuning;  // of what is no code, after all sites
+  int64_t budget_bytes = 0;      // for all sites together; 0 without a budget
+  int64_t weight_bytes = 0;      // all sites
+  int64_t weights = 0;           // number of weights in all sites
+  int64_t peak_ram_bytes = 0;    // estimate: one block, hidden states, statistics, the table
 
   // Whether the budget has yet to choose.
   bool is_open() const;
@@ -62,6 +64,10 @@ struct Plan {
   unsigned needs(std::span<const std::string> sites) const;
   // Whether any site or transform needs the model to be walked over calibration text.
   bool needs_statistics() const;
+  // Whether calibration text is read: for statistics, or to tune on.
+  bool needs_text() const { return needs_statistics() || tuning; }
+  // Whether the float model has to be walked back.
+  bool needs_gradients() const { return is_open() || tuning; }
   // Whether the float model has to walk beside the compressed one.
   bool needs_two_streams() const;
   double bits_per_weight() const { return 8.0 * double(weight_bytes) / double(weights); }

@@ -14,6 +14,7 @@ ReportRow base_row(const ProofSubject& subject, std::span<const Task> tasks, con
   row.seconds = subject.seconds;
   row.sites = subject.sites;
   row.budget = subject.budget;
+  row.tuning = subject.tuning;
   if (measure) {
     const MeasuredLatency measured = measure(subject.file);
     row.latency = measured.latency;

@@ -23,6 +23,7 @@ struct ProofSubject {
   double seconds = 0;  // what making it took
   std::vector<SiteReport> sites;
   std::optional<BudgetReport> budget;
+  std::optional<TuneReport> tuning;
 };
 
 // Speed and memory of a model file, measured in a process of its own.

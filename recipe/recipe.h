@@ -69,6 +69,7 @@ struct Recipe {
   std::vector<TransformSpec> transforms;  // in this order
   std::vector<Rule> rules;
   std::optional<Budget> budget;
+  std::optional<Options> tune;  // set: train what is no code afterwards (recipe/tuning.h)
   ProofSpec prove;
   std::vector<std::string> compare;  // other recipes, run on the same model and shown beside it in the report
   std::string output;                // path of the packed file, "" = given on the command line

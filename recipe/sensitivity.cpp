@@ -146,7 +146,8 @@ class Measurement {
     const auto count = size_t(windows_.count());
     std::vector<std::vector<WindowEnergy>> energies(block.sites.size(), std::vector<WindowEnergy>(count));
     parallel_for(int64_t(count), [&](int64_t w) {
-      BlockGradients got = in_.backward.through_block(block, entering[size_t(w)], gradients_[size_t(w)]);
+      BlockGradients got = in_.backward.through_block(block, entering[size_t(w)], gradients_[size_t(w)],
+                                                      SiteGradients::outputs, Products::f32);
       gradients_[size_t(w)] = std::move(got.hidden);
       for (size_t s = 0; s < block.sites.size(); ++s) energies[s][size_t(w)].add(got.sites[s].matrix());
     });

@@ -42,6 +42,14 @@ std::string provenance_json(const Plan& plan, const Provenance& p, const std::ve
                    {"weight_bytes", plan.budget_bytes},
                    {"weight_bytes_taken", plan.weight_bytes},
                    {"predicted_kl", *p.predicted_kl}};
+  if (p.tuning)
+    j["tuning"] = {{"what", p.tuning->what},
+                   {"windows", p.tuning->windows},
+                   {"heldout_windows", p.tuning->heldout_windows},
+                   {"steps", p.tuning->steps},
+                   {"kept_step", p.tuning->heldout[size_t(p.tuning->kept)].step},
+                   {"heldout_kl_before", p.tuning->heldout.front().kl},
+                   {"heldout_kl", p.tuning->heldout[size_t(p.tuning->kept)].kl}};
   for (const SiteReport& s : sites) j["sites"].push_back(site_json(s));
   return j.dump();
 }

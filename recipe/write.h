@@ -25,6 +25,7 @@ struct Provenance {
   std::vector<CalibrationText> texts;  // empty when nothing was calibrated
   int64_t windows = 0, window_tokens = 0;
   std::optional<double> predicted_kl;  // of the choice that a budget made
+  std::optional<TuneReport> tuning;
 };
 
 std::string provenance_json(const Plan& plan, const Provenance& provenance,

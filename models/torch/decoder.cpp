@@ -23,6 +23,7 @@ namespace {
 constexpr int64_t kFewTokens = 4;
 // Output rows per slice: at least kSliceRows, in a power of two of slices up to kMaxSlices.
 constexpr int64_t kSliceRows = 128, kMaxSlices = 64;
+constexpr std::string_view kBias = ".bias";
 
 int64_t slice_count(int64_t out) {
   return std::min(kMaxSlices, int64_t(std::bit_floor(uint64_t(std::max<int64_t>(1, out / kSliceRows)))));
@@ -75,10 +76,6 @@ at::Tensor find(const std::vector<NamedTensor>& tensors, std::string_view name) 
   return {};
 }
 
-NormTensors find_norm(const std::vector<NamedTensor>& tensors, const std::string& name) {
-  return {find(tensors, name), find(tensors, name + ".bias")};
-}
-
 }  // namespace
 
 at::Tensor view_of(const Tensor& tensor) {
@@ -105,23 +102,38 @@ LinearTensors& linear_of(LayerTensors& layer, int block, std::string_view site) 
   return layer.*(part->second);
 }
 
+at::Tensor& vector_of(LayerTensors& layer, int block, std::string_view name) {
+  static constexpr std::pair<std::string_view, NormTensors LayerTensors::*> kParts[] = {
+      {"attn_norm", &LayerTensors::attn_norm}, {"attn_post_norm", &LayerTensors::attn_post_norm},
+      {"mlp_norm", &LayerTensors::mlp_norm},   {"mlp_post_norm", &LayerTensors::mlp_post_norm},
+      {"attn.q_norm", &LayerTensors::q_norm},  {"attn.k_norm", &LayerTensors::k_norm}};
+  const bool bias = name.ends_with(kBias);
+  const std::string_view gain = name.substr(0, name.size() - (bias ? kBias.size() : 0));
+  const auto part =
+      std::ranges::find_if(kParts, [&](const auto& p) { return gain == layer_site(block, p.first); });
+  EDGEQ_CHECK(part != std::end(kParts), "every vector of a block is one of its norms");
+  NormTensors& norm = layer.*(part->second);
+  return bias ? norm.bias : norm.gain;
+}
+
 LayerTensors weights_of(const Block& block) {
-  const auto norm = [&](std::string_view part) {
-    return find_norm(block.others, layer_site(block.index, part));
-  };
   LayerTensors layer;
   for (const Site& site : block.sites)
-    linear_of(layer, block.index, site.name) = {view_of(site.weight), view_of(site.bias)};
-  layer.attn_norm = norm("attn_norm");
-  layer.attn_post_norm = norm("attn_post_norm");
-  layer.mlp_norm = norm("mlp_norm");
-  layer.mlp_post_norm = norm("mlp_post_norm");
-  layer.q_norm = norm("attn.q_norm");
-  layer.k_norm = norm("attn.k_norm");
+    linear_of(layer, block.index, site.name) = {.weight = view_of(site.weight), .bias = view_of(site.bias)};
+  for (const NamedTensor& vector : block.others)
+    vector_of(layer, block.index, vector.name) = view_of(vector.tensor);
   return layer;
 }
 
+NormTensors final_norm_of(const Ends& ends) {
+  return {find(ends.others, "final_norm"), find(ends.others, "final_norm.bias")};
+}
+
 at::Tensor linear(const at::Tensor& x, const LinearTensors& layer) {
+  if (layer.bf16) {
+    const at::Tensor y = at::linear(x.to(at::kBFloat16), layer.weight.to(at::kBFloat16)).to(at::kFloat);
+    return layer.bias.defined() ? y + layer.bias : y;
+  }
   if (c10::GradMode::is_enabled()) return at::linear(x, layer.weight, layer.bias);
   at::Tensor y = sliced_product(x, layer.weight);
   return layer.bias.defined() ? y.add_(layer.bias) : y;
@@ -224,12 +236,16 @@ at::Tensor Decoder::block(const LayerTensors& layer, const LayerShape& shape, co
 }
 
 at::Tensor Decoder::head_input(const Ends& ends, const at::Tensor& hidden) const {
-  return norm(hidden, find_norm(ends.others, "final_norm"));
+  return head_input(final_norm_of(ends), hidden);
+}
+
+at::Tensor Decoder::head_input(const NormTensors& final_norm, const at::Tensor& hidden) const {
+  return norm(hidden, final_norm);
 }
 
 at::Tensor Decoder::logits(const Ends& ends, const at::Tensor& head_input) const {
   const Site& head = ends.head_site();
-  return logits(LinearTensors{view_of(head.weight), view_of(head.bias)}, head_input);
+  return logits(LinearTensors{.weight = view_of(head.weight), .bias = view_of(head.bias)}, head_input);
 }
 
 at::Tensor Decoder::logits(const LinearTensors& head, const at::Tensor& head_input) const {

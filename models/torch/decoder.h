@@ -23,6 +23,7 @@ namespace edgeq {
 // y = x weight^T + bias. weight [out, in]; bias [out] or undefined.
 struct LinearTensors {
   at::Tensor weight, bias;
+  bool bf16 = false;  // operands and product rounded to it
 };
 
 // gain [n] or undefined: x stays as it is. bias [n] or undefined (NormKind::rms).
@@ -49,8 +50,11 @@ at::Tensor view_of(const Tensor& tensor);
 Tensor tensor_of(const at::Tensor& values);
 // Where the weight of a site ("layers.<block>.attn.q_proj") stands in its layer.
 LinearTensors& linear_of(LayerTensors& layer, int block, std::string_view site);
+// Where one of Block::others stands in its layer.
+at::Tensor& vector_of(LayerTensors& layer, int block, std::string_view name);
 // The weights of a block, as views.
 LayerTensors weights_of(const Block& block);
+NormTensors final_norm_of(const Ends& ends);
 
 // x [tokens, in] -> [tokens, out].
 at::Tensor linear(const at::Tensor& x, const LinearTensors& layer);
@@ -82,6 +86,7 @@ class Decoder {
                    KeyValues* past) const;
   // What the head reads.
   at::Tensor head_input(const Ends& ends, const at::Tensor& hidden) const;
+  at::Tensor head_input(const NormTensors& final_norm, const at::Tensor& hidden) const;
   at::Tensor logits(const Ends& ends, const at::Tensor& head_input) const;
   at::Tensor logits(const LinearTensors& head, const at::Tensor& head_input) const;
 

@@ -58,7 +58,8 @@ class Gradients : public testing::TestWithParam<std::string> {
 // central difference of step h has an error of h^2 f''' / 6 + eps |f| / h: some 3e-3 of the slopes here.
 TEST_P(Gradients, AtEverySiteAreThoseOfFiniteDifferences) {
   const Block block = load_block(*checkpoint_, 0);
-  const BlockGradients got = backward_->through_block(block, x_, pick_);
+  const BlockGradients got =
+      backward_->through_block(block, x_, pick_, SiteGradients::outputs, Products::f32);
   ASSERT_EQ(got.sites.size(), block.sites.size());
   for (size_t s = 0; s < block.sites.size(); ++s) {
     const int64_t out = block.sites[s].weight.rows();
@@ -79,6 +80,29 @@ TEST_P(Gradients, AtEverySiteAreThoseOfFiniteDifferences) {
   }
 }
 
+// Of weights and norms, which move as a whole: what tuning takes its scales' gradients from.
+TEST_P(Gradients, OfWeightsAndNormsAreThoseOfFiniteDifferences) {
+  const Block block = load_block(*checkpoint_, 0);
+  const BlockGradients got =
+      backward_->through_block(block, x_, pick_, SiteGradients::weights, Products::f32);
+  ASSERT_EQ(got.sites.size(), block.sites.size());
+  ASSERT_EQ(got.others.size(), block.others.size());
+  const auto check = [&](const Tensor& gradient, const std::string& name, const auto& tensor_of) {
+    const Tensor direction = waves(gradient.size(), 1, 2.3);
+    const double difference = central_difference([&](double step) {
+      Block moved = block;
+      move(tensor_of(moved), direction, step);
+      return dot(leaving(moved, x_), pick_);
+    });
+    const double slope = dot(gradient, direction);
+    EXPECT_NEAR(slope, difference, 1e-2 * std::abs(difference) + 5e-3) << name;
+  };
+  for (size_t s = 0; s < block.sites.size(); ++s)
+    check(got.sites[s], block.sites[s].name, [&](Block& b) -> Tensor& { return b.sites[s].weight; });
+  for (size_t v = 0; v < block.others.size(); ++v)
+    check(got.others[v], block.others[v].name, [&](Block& b) -> Tensor& { return b.others[v].tensor; });
+}
+
 TEST_P(Gradients, OfTheStreamThatEntersABlockAreThoseOfFiniteDifferences) {
   const Block block = load_block(*checkpoint_, 0);
   const Tensor direction = waves(kTokens, hidden_, 0.37);
@@ -87,8 +111,28 @@ TEST_P(Gradients, OfTheStreamThatEntersABlockAreThoseOfFiniteDifferences) {
     move(moved, direction, step);
     return dot(leaving(block, moved), pick_);
   });
-  const double slope = dot(backward_->through_block(block, x_, pick_).hidden, direction);
+  const double slope = dot(
+      backward_->through_block(block, x_, pick_, SiteGradients::outputs, Products::f32).hidden, direction);
   EXPECT_NEAR(slope, difference, 1e-2 * std::abs(difference));
+}
+
+// Operands of 8 bits: each product is off by some 2^-9 of its terms, far less than what a gradient in the
+// wrong direction would be.
+TEST_P(Gradients, Bf16ProductsGiveNearlyTheSame) {
+  const Block block = load_block(*checkpoint_, 0);
+  const BlockGradients f32 =
+      backward_->through_block(block, x_, pick_, SiteGradients::weights, Products::f32);
+  const BlockGradients bf16 =
+      backward_->through_block(block, x_, pick_, SiteGradients::weights, Products::bf16);
+  for (size_t s = 0; s < block.sites.size(); ++s)
+    EXPECT_GT(dot(f32.sites[s], bf16.sites[s]),
+              0.995 * std::sqrt(dot(f32.sites[s], f32.sites[s]) * dot(bf16.sites[s], bf16.sites[s])))
+        << block.sites[s].name;
+  const Tensor exact = backward_->leaving(block, x_, Products::f32), walked = leaving(block, x_);
+  for (int64_t i = 0; i < exact.size(); ++i)
+    EXPECT_NEAR(exact.f32()[i], walked.f32()[i], 1e-4 * (1 + std::abs(walked.f32()[i])));
+  const Tensor rough = backward_->leaving(block, x_, Products::bf16);
+  EXPECT_GT(dot(rough, exact), 0.9995 * std::sqrt(dot(rough, rough) * dot(exact, exact)));
 }
 
 // Of a loss that is linear in the logits, at the head's outputs and at the stream behind the last block.
@@ -112,6 +156,22 @@ TEST_P(Gradients, ThroughTheHeadAreThoseOfFiniteDifferences) {
     return loss;
   });
   EXPECT_NEAR(dot(got.hidden, direction), by_stream, 1e-2 * std::abs(by_stream));
+  ASSERT_EQ(got.others.size(), ends.others.size());
+  for (size_t v = 0; v < ends.others.size(); ++v) {
+    if (got.others[v].empty()) continue;
+    const Tensor along = waves(1, got.others[v].size(), 2.3);
+    const double by_norm = central_difference([&](double step) {
+      Ends moved = ends;
+      move(moved.others[v].tensor, along, step);
+      backward_->through_head(moved, x_, linear);
+      return loss;
+    });
+    EXPECT_NEAR(dot(got.others[v], along), by_norm, 1e-2 * std::abs(by_norm) + 1e-3) << ends.others[v].name;
+  }
+  const Tensor logits = backward_->logits(ends, x_);
+  backward_->through_head(ends, x_, [&](MatrixView<float> values) {
+    for (int64_t i = 0; i < logits.size(); ++i) EXPECT_NEAR(values.data[i], logits.f32()[i], 1e-4);
+  });
   ASSERT_EQ(got.site.rows(), kTokens);
   ASSERT_EQ(got.site.cols(), vocab);
 }

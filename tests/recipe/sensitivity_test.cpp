@@ -34,13 +34,18 @@ class FlatGradients final : public BackwardModel {
   static float of_site(const std::string& name) { return name.ends_with("v_proj") ? 3.0f : 1.0f; }
   static constexpr float kHead = 0.25f, kStream = 0.5f;
 
+  Tensor logits(const Ends& ends, const Tensor& hidden) const override {
+    return filled(hidden.rows(), ends.head_site().weight.rows(), 0.0f);
+  }
   HeadGradients through_head(const Ends& ends, const Tensor& hidden, const LossGradient&) const override {
     return {.hidden = filled(hidden.rows(), hidden.cols(), kStream),
-            .site = filled(hidden.rows(), ends.head_site().weight.rows(), kHead)};
+            .site = filled(hidden.rows(), ends.head_site().weight.rows(), kHead),
+            .others = {}};
   }
-  BlockGradients through_block(const Block& block, const Tensor& hidden,
-                               const Tensor& gradient) const override {
-    BlockGradients result{.hidden = gradient, .sites = {}};
+  Tensor leaving(const Block&, const Tensor& hidden, Products) const override { return hidden; }
+  BlockGradients through_block(const Block& block, const Tensor& hidden, const Tensor& gradient,
+                               SiteGradients, Products) const override {
+    BlockGradients result{.hidden = gradient, .sites = {}, .others = {}};
     for (const Site& site : block.sites)
       result.sites.push_back(filled(hidden.rows(), site.weight.rows(), of_site(site.name)));
     return result;
