@@ -27,6 +27,22 @@ double relative_change(std::span<const double> before, std::span<const double> a
   return total > 0 ? change / total : 0;
 }
 
+// mean over all rows of a - b.
+Tensor mean_difference(std::span<const State> a, std::span<const State> b, Tensor State::*part) {
+  const int64_t width = (a.front().*part).cols();
+  std::vector<double> sums(size_t(width), 0.0);
+  int64_t rows = 0;
+  for (size_t w = 0; w < a.size(); ++w) {
+    const auto x = (a[w].*part).matrix(), y = (b[w].*part).matrix();
+    rows += x.rows;
+    for (int64_t t = 0; t < x.rows; ++t)
+      for (int64_t c = 0; c < width; ++c) sums[size_t(c)] += double(x(t, c)) - double(y(t, c));
+  }
+  Tensor mean(DType::f32, {width});
+  for (int64_t c = 0; c < width; ++c) mean.f32()[c] = float(sums[size_t(c)] / double(rows));
+  return mean;
+}
+
 }  // namespace
 
 InputStats stage_stats(std::span<const State> states, unsigned needs) {
@@ -51,6 +67,14 @@ float stage_scale(std::span<const State> states, Observer observer) {
 Tensor input_cross_moment(std::span<const State> reference, std::span<const State> states) {
   const auto x = matrices(states, &State::input);
   return cross_moment(matrices(reference, &State::input), x, x);
+}
+
+Tensor input_drift(std::span<const State> reference, std::span<const State> states) {
+  return mean_difference(reference, states, &State::input);
+}
+
+Tensor hidden_drift(std::span<const State> reference, std::span<const State> states) {
+  return mean_difference(reference, states, &State::hidden);
 }
 
 Tensor hidden_cross_moment(std::span<const State> reference, std::span<const State> states) {

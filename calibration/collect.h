@@ -20,5 +20,8 @@ float stage_scale(std::span<const State> states, Observer observer);
 // the stage reads, and of the residual stream that its outputs may be added to.
 Tensor input_cross_moment(std::span<const State> reference, std::span<const State> states);
 Tensor hidden_cross_moment(std::span<const State> reference, std::span<const State> states);
+// The means of these differences.
+Tensor input_drift(std::span<const State> reference, std::span<const State> states);
+Tensor hidden_drift(std::span<const State> reference, std::span<const State> states);
 
 }  // namespace edgeq

@@ -26,6 +26,7 @@ struct InputStats {
   Tensor hessian;      // [d, d] mean x x^T (symmetric, undamped), or empty when not needed
   Tensor cross;        // [d, d] mean (X - x) x^T, or empty with one stream
   Tensor residual;     // [out, d] mean (R - r) x^T for sites that add to the residual stream r, else empty
+  Tensor drift, residual_drift;  // [d] mean X - x, [out] mean R - r; where cross and residual are
   // How far the mean squares still moved with the last quarter of the windows: sum_j |m_j - m'_j| / sum_j
   // m_j, m' over the first three quarters. 0 with fewer than four windows, and for statistics from a cache.
   double last_quarter_change = 0;

@@ -5,25 +5,17 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <numeric>
 #include <vector>
 
 #include "calibration/blas.h"
+#include "calibration/damped_factor.h"
 #include "core/error.h"
 #include "core/parallel.h"
-#include "quantizers/feedback.h"
 
 namespace edgeq {
 namespace {
 
 constexpr int64_t kRows = 64;  // of one task
-
-// rows [count, d] in double: rows H'^-1 in place, by two triangular solves from the right.
-void solve_from_right(const DampedFactor& factor, MatrixView<double> rows) {
-  for (const CBLAS_TRANSPOSE transpose : {CblasTrans, CblasNoTrans})
-    cblas_dtrsm(CblasRowMajor, CblasRight, CblasLower, transpose, CblasNonUnit, int(rows.rows),
-                int(rows.cols), 1, factor.lower.data(), int(rows.cols), rows.data, int(rows.stride));
-}
 
 }  // namespace
 
@@ -48,9 +40,7 @@ CorrectedWeight correct_weight(MatrixView<const float> weight, const InputStats&
                             stats.width(), stats.cross.empty() ? " without cross moments" : "", d));
   const bool residual = correction.residual && !stats.residual.empty();
   EDGEQ_CHECK(!residual || stats.residual.rows() == weight.rows, "a residual moment of the site's outputs");
-  std::vector<int64_t> order(size_t(d), 0);
-  std::iota(order.begin(), order.end(), int64_t(0));
-  const DampedFactor factor = factor_damped(stats.hessian.matrix(), order, correction.damping);
+  const DampedFactor factor = factor_damped(stats.hessian.matrix(), correction.damping);
 
   CorrectedWeight result{.target = Tensor(DType::f32, {weight.rows, d}),
                          .damping = factor.damping,

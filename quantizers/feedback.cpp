@@ -6,26 +6,12 @@
 #include <algorithm>
 #include <numeric>
 
+#include "calibration/cholesky.h"
 #include "core/error.h"
 #include "core/parallel.h"
-#include "quantizers/cholesky.h"
 
 namespace edgeq {
 namespace {
-
-constexpr double kSmallestRaise = 1e-6, kLargestDamping = 10;
-
-void fill_lower(MatrixView<const float> hessian, std::span<const int64_t> order, double shift,
-                MatrixView<double> out) {
-  parallel_for(
-      out.rows,
-      [&](int64_t i) {
-        const float* row = hessian.row(order[size_t(i)]);
-        for (int64_t j = 0; j <= i; ++j) out(i, j) = double(row[order[size_t(j)]]);
-        out(i, i) += shift;
-      },
-      16);
-}
 
 Tensor reversed_to_upper(MatrixView<const double> lower) {
   const int64_t d = lower.rows;
@@ -55,30 +41,6 @@ void sort_runs(std::vector<int64_t>& columns, int64_t run, int64_t span, Less le
 }
 
 }  // namespace
-
-double mean_diagonal(MatrixView<const float> hessian) {
-  double mean = 0;
-  for (int64_t j = 0; j < hessian.rows; ++j) mean += double(hessian(j, j)) / double(hessian.rows);
-  return mean == 0 ? 1 : mean;
-}
-
-DampedFactor factor_damped(MatrixView<const float> hessian, std::span<const int64_t> order, double damping) {
-  const int64_t d = hessian.rows;
-  EDGEQ_CHECK(hessian.cols == d && int64_t(order.size()) == d, "a square Hessian and all its columns");
-  const double mean = mean_diagonal(hessian);
-  DampedFactor factor{.lower = std::vector<double>(size_t(d * d)), .damping = damping};
-  const MatrixView<double> work(factor.lower.data(), d, d);
-  for (;;) {
-    factor.shift = factor.damping * mean;
-    fill_lower(hessian, order, factor.shift, work);
-    if (cholesky(work)) return factor;
-    if (factor.damping >= kLargestDamping)
-      throw Error(fmt::format("the second moment of the inputs is not positive definite even with damping {}",
-                              factor.damping));
-    factor.damping = std::clamp(factor.damping * 10, kSmallestRaise, kLargestDamping);
-    ++factor.raises;
-  }
-}
 
 std::vector<int64_t> column_order(MatrixView<const float> hessian, GroupSpans groups, ColumnOrder order) {
   const int64_t d = hessian.cols;

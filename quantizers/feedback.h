@@ -10,6 +10,7 @@
 #include <span>
 #include <vector>
 
+#include "calibration/damped_factor.h"
 #include "core/tensor.h"
 
 namespace edgeq {
@@ -29,23 +30,6 @@ struct Feedback {
   double damping = 0;           // as used, relative to the mean of H's diagonal
   int damping_raises = 0;
 };
-
-// H' = H + damping * mean(diag H) * I, rows and columns in some order, factored.
-struct DampedFactor {
-  std::vector<double> lower;  // L [d, d] with H' = L L^T; what lies above the diagonal means nothing
-  double shift = 0;           // what was added to the diagonal
-  double damping = 0;         // as used
-  int raises = 0;
-};
-
-// Of a second moment's diagonal, what damping is relative to. 1 when every column is dead: any positive
-// diagonal serves then.
-double mean_diagonal(MatrixView<const float> hessian);
-
-// hessian [d, d] symmetric; order[k] = its row and column that come k-th. When H' cannot be factored,
-// `damping` is raised tenfold until it can. Throws Error when even 10 times the mean diagonal does not help
-// (then H is not a second moment).
-DampedFactor factor_damped(MatrixView<const float> hessian, std::span<const int64_t> order, double damping);
 
 // Columns that share a scale, and columns (whole groups) that are rounded one after another because they
 // share an outer scale; `together` divides d.

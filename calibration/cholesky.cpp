@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "quantizers/cholesky.h"
+#include "calibration/cholesky.h"
 
 #include "calibration/blas.h"
 #include "core/error.h"
