@@ -6,6 +6,7 @@
 
 #include "cli/commands.h"
 #include "models/target.h"
+#include "pruning/score.h"
 #include "quantizers/registry.h"
 #include "recipe/parse.h"
 #include "runtime/kernels/kernel_table.h"
@@ -44,6 +45,8 @@ void list(const ListArgs& args) {
       print_line(args.plain, q.name, q.summary);
       if (!args.plain) fmt::print("{:<12} options: {}\n", "", q.options);
     }
+  } else if (args.what == "pruners") {
+    for (const ScoreEntry& s : scores()) print_line(args.plain, s.name, s.summary);
   } else if (args.what == "refiners") {
     for (const RefinerEntry& r : refiners()) print_line(args.plain, r.name, r.summary);
   } else if (args.what == "targets") {
@@ -63,10 +66,12 @@ void list(const ListArgs& args) {
 void add_list_command(CLI::App& app) {
   const auto args = std::make_shared<ListArgs>();
   CLI::App* command = app.add_subcommand(
-      "list", "Lists recipes, transforms, quantizers, refiners, targets or instruction sets");
-  command->add_option("what", args->what, "recipes, transforms, quantizers, refiners, targets or isas")
+      "list", "Lists recipes, transforms, quantizers, refiners, pruners, targets or instruction sets");
+  command
+      ->add_option("what", args->what, "recipes, transforms, quantizers, refiners, pruners, targets or isas")
       ->required()
-      ->check(CLI::IsMember({"recipes", "transforms", "quantizers", "refiners", "targets", "isas"}));
+      ->check(
+          CLI::IsMember({"recipes", "transforms", "quantizers", "refiners", "pruners", "targets", "isas"}));
   command->add_flag("--plain", args->plain, "names only");
   command->footer("Example: edgeq list recipes");
   command->callback([args] { list(*args); });

@@ -11,6 +11,7 @@
 #include "cli/engines.h"
 #include "cli/progress_bar.h"
 #include "cli/proof.h"
+#include "cli/prune_stage.h"
 #include "cli/self_text.h"
 #include "cli/ship_check.h"
 #include "core/error.h"
@@ -20,6 +21,7 @@
 #include "models/checkpoint_blocks.h"
 #include "recipe/parse.h"
 #include "recipe/pipeline.h"
+#include "recipe/prune.h"
 
 namespace edgeq {
 namespace {
@@ -102,8 +104,9 @@ void quantize(const QuantizeArgs& args) {
   const Recipe recipe = load_with_overrides(args, args.recipe);
   if (recipe.model.empty())
     throw Error(fmt::format("recipe {}: names no model", recipe.name)).set_hint("add --model PATH");
-  const std::shared_ptr<const Checkpoint> checkpoint = open_checkpoint(recipe.model);
-  const std::vector<Job> jobs = plan_jobs(args, recipe, *checkpoint);
+  std::shared_ptr<const Checkpoint> checkpoint = open_checkpoint(recipe.model);
+  const std::vector<Job> jobs =
+      plan_jobs(args, recipe, recipe.prune ? *planned_checkpoint(*recipe.prune, checkpoint) : *checkpoint);
   if (args.dry_run) {
     for (const Job& job : jobs) print_plan(job.plan, job.output);
     return;
@@ -118,7 +121,7 @@ void quantize(const QuantizeArgs& args) {
     if (job.plan.tuning) tuning_windows = std::max(tuning_windows, job.plan.tuning->windows);
   std::optional<Calibration> calibration;
   ProgressBar bar(args.quiet || args.json);
-  if (reads) {
+  if (reads || (recipe.prune && prune_needs_text(*recipe.prune))) {
     const WriteWindows self = [&](int64_t count, int64_t length) {
       return self_windows(*checkpoint, count, length, jobs.back().output + ".work", args.threads,
                           bar.callback());
@@ -127,6 +130,13 @@ void quantize(const QuantizeArgs& args) {
     if (!args.json)
       fmt::print("calibration: {} windows of {} tokens of {}\n", calibration->windows.count(),
                  calibration->windows.length, calibration->name());
+  }
+  std::optional<PruneStage> pruned;
+  if (recipe.prune) {
+    const std::string folder = jobs.back().output + ".prune.work";
+    make_folder_of(folder);
+    pruned.emplace(*recipe.prune, checkpoint, calibration ? &*calibration : nullptr, folder, bar.callback());
+    checkpoint = pruned->checkpoint();
   }
   const bool back = std::ranges::any_of(jobs, [](const Job& j) { return j.plan.needs_gradients(); });
   const bool float_engine = back || (walks && recipe.calibration.statistics.empty());
@@ -162,6 +172,7 @@ void quantize(const QuantizeArgs& args) {
     if (!args.json && not_run) fmt::print("note: read back equal, not run: {}\n", *not_run);
     files.push_back({job.plan.recipe.title, job.output, done.seconds, done.sites, done.budget, done.tuning});
   }
+  if (pruned && !proof) pruned->remove_journal();
   if (!proof) {
     if (args.json) fmt::print("{{\"output\": \"{}\"}}\n", jobs.back().output);
     return;
@@ -174,6 +185,7 @@ void quantize(const QuantizeArgs& args) {
                .json = args.json,
                .threads = args.threads},
               bar);
+  if (pruned) pruned->remove_journal();
 }
 
 }  // namespace

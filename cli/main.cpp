@@ -36,6 +36,7 @@ int main(int argc, char** argv) {
       "  edgeq bench llama.packed --prompt-tokens 512 --tokens 128\n"
       "`edgeq COMMAND --help` tells about one command.");
   edgeq::add_quantize_command(app);
+  edgeq::add_prune_command(app);
   edgeq::add_calibrate_command(app);
   edgeq::add_eval_command(app);
   edgeq::add_compare_command(app);

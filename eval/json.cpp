@@ -91,6 +91,29 @@ ordered_json tuning_json(const TuneReport& t) {
   return j;
 }
 
+ordered_json units_json(const std::vector<ScoredUnit>& units) {
+  ordered_json j = ordered_json::array();
+  for (const ScoredUnit& unit : units) j.push_back({{"score", unit.score}, {"stays", unit.stays}});
+  return j;
+}
+
+ordered_json pruning_json(const PruneReport& p) {
+  ordered_json j{{"score", p.score},
+                 {"block_score", p.block_score},
+                 {"compensated", p.compensated},
+                 {"weights", {{"before", p.weights_before}, {"after", p.weights_after}}},
+                 {"heads", {{"before", p.heads_before}, {"after", p.heads_after}}},
+                 {"kv_heads", {{"before", p.kv_heads_before}, {"after", p.kv_heads_after}}},
+                 {"channels", {{"before", p.channels_before}, {"after", p.channels_after}}},
+                 {"blocks", {{"before", p.blocks_before}, {"after", p.blocks_after}}},
+                 {"equal_bytes", p.equal_bytes},
+                 {"layers", p.layers},
+                 {"head_scores", ordered_json::array()},
+                 {"block_scores", units_json(p.blocks)}};
+  for (const auto& layer : p.heads) j["head_scores"].push_back(units_json(layer));
+  return j;
+}
+
 ordered_json budget_json(const BudgetReport& b) {
   ordered_json j{{"asked", b.budget},
                  {"weight_bytes", b.budget_bytes},
@@ -249,6 +272,7 @@ std::string report_json(const Report& r) {
                  {"protocol", protocol_lines(r)},
                  {"prompt", r.prompt},
                  {"continuation", r.continuation}};
+  if (r.pruning) j["pruning"] = pruning_json(*r.pruning);
   for (const ReportRow& row : r.rows) j["rows"].push_back(row_json(row));
   // A continuation may end inside a character.
   return j.dump(2, ' ', false, ordered_json::error_handler_t::replace);

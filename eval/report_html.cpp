@@ -101,6 +101,16 @@ std::string report_html(const Report& r) {
     html += section("What it says", "Greedy continuation of the prompt by the packed model.",
                     fmt::format("<blockquote>{}<b>{}</b></blockquote>\n", escape_html(r.prompt),
                                 escape_html(r.continuation)));
+  if (r.pruning) {
+    html += section(
+        "What was pruned",
+        fmt::format("Scores by {}{}{}: darker is worth more, in its layer; crossed out went.",
+                    r.pruning->score, r.pruning->score.empty() || r.pruning->block_score.empty() ? "" : ", ",
+                    r.pruning->block_score),
+        score_map(*r.pruning));
+    html += fmt::format("<p>{}.</p>\n<p>{}</p>\n", escape_html(prune_summary(*r.pruning)),
+                        escape_html(r.pruning->equal_bytes));
+  }
   html += section("Size against quality",
                   "Mean KL divergence from the reference; lower and further left is better.",
                   size_quality_chart(r));

@@ -106,8 +106,9 @@ struct Architecture {
   std::string_view name, model_type, family;
   void (*read)(ModelConfig&, const JsonFields&) = [](ModelConfig&, const JsonFields&) {};
   Keys keys{};
-  int64_t kv_heads = 0;  // 0: as many as heads
-  int64_t head_dim = 0;  // 0: hidden / heads
+  int64_t kv_heads = 0;      // 0: as many as heads
+  int64_t head_dim = 0;      // 0: hidden / heads
+  bool own_head_dim = true;  // config.json may give another one
   int64_t context = 2048;
   double epsilon = 1e-6, theta = 10000, rotary_part = 1;
   bool tied = false;
@@ -182,6 +183,7 @@ constexpr std::array kArchitectures = {
                  .read = read_stablelm,
                  .keys = kLayerNormKeys,
                  .kv_heads = 32,
+                 .own_head_dim = false,
                  .context = 4096,
                  .epsilon = 1e-5,
                  .rotary_part = 0.25},
@@ -382,7 +384,7 @@ LayerShape read_layer_shape(const Architecture& architecture, const JsonFields& 
     const bool default_kv = !top.has(keys.kv_heads) && architecture.kv_heads != 0;
     layer.kv_heads = default_kv ? architecture.kv_heads : top.integer(keys.kv_heads).value_or(layer.heads);
     const int64_t usual = architecture.head_dim != 0 ? architecture.head_dim : layer.head_dim;
-    layer.head_dim = top.integer("head_dim").value_or(usual);
+    layer.head_dim = architecture.own_head_dim ? top.integer("head_dim").value_or(usual) : usual;
   }
   const bool gpt2 = architecture.family == "gpt2";
   layer.ffn =

@@ -10,6 +10,7 @@
 
 #include "core/error.h"
 #include "models/target.h"
+#include "pruning/score.h"
 #include "recipe/tuning.h"
 #include "recipe/yaml_reader.h"
 
@@ -143,6 +144,37 @@ CalibrationSpec parse_calibration(const Reader& reader, const YAML::Node& node) 
   return spec;
 }
 
+PruneSpec parse_prune(const Reader& reader, const YAML::Node& node) {
+  PruneSpec spec;
+  const auto flag = [&](const YAML::Node& n, const char* name) {
+    const std::string text = reader.scalar(n, name);
+    if (text != "true" && text != "false")
+      reader.fail(n, fmt::format("{} is \"{}\"; expected true or false", name, text));
+    return text == "true";
+  };
+  reader.map(node, "prune",
+             {{"heads", [&](const YAML::Node& n) { spec.shares.heads = reader.positive(n, "heads", 1); }},
+              {"ffn", [&](const YAML::Node& n) { spec.shares.ffn = reader.positive(n, "ffn", 1); }},
+              {"blocks", [&](const YAML::Node& n) { spec.shares.blocks = reader.positive(n, "blocks", 1); }},
+              {"groups", [&](const YAML::Node& n) { spec.shares.whole_groups = flag(n, "groups"); }},
+              {"multiple",
+               [&](const YAML::Node& n) { spec.shares.channel_multiple = reader.count(n, "multiple", 1); }},
+              {"score",
+               [&](const YAML::Node& n) {
+                 spec.score = reader.scalar(n, "score");
+                 reader.at(n, [&] { unit_score(spec.score); });
+               }},
+              {"block_score",
+               [&](const YAML::Node& n) {
+                 spec.block_score = reader.scalar(n, "block_score");
+                 reader.at(n, [&] { block_score(spec.block_score); });
+               }},
+              {"compensate", [&](const YAML::Node& n) { spec.compensate = flag(n, "compensate"); }}});
+  if (spec.shares.heads == 0 && spec.shares.ffn == 0 && spec.shares.blocks == 0)
+    reader.fail(node, "prune needs a share of heads, ffn or blocks, such as {heads: 0.33}");
+  return spec;
+}
+
 ProofSpec parse_proof(const Reader& reader, const YAML::Node& node) {
   ProofSpec spec;
   reader.map(
@@ -180,6 +212,7 @@ Recipe read_recipe(const Reader& reader, const YAML::Node& root) {
           const std::string text = reader.scalar(n, "kv");
           recipe.kv = reader.at(n, [&] { return parse_kv_scheme(text); });
         }},
+       {"prune", [&](const YAML::Node& n) { recipe.prune = parse_prune(reader, n); }},
        {"calibration", [&](const YAML::Node& n) { recipe.calibration = parse_calibration(reader, n); }},
        {"transforms",
         [&](const YAML::Node& n) {

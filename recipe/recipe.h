@@ -16,6 +16,7 @@
 #include "models/activations.h"
 #include "models/kv_scheme.h"
 #include "recipe/budget.h"
+#include "recipe/prune_spec.h"
 
 namespace edgeq {
 
@@ -66,6 +67,7 @@ struct Recipe {
   std::string target = "packed";  // what the result is written for (models/target.h); fixes the grid
   KvScheme kv;                    // how the runtime keeps keys and values unless told otherwise
   CalibrationSpec calibration;
+  std::optional<PruneSpec> prune;         // before everything else
   std::vector<TransformSpec> transforms;  // in this order
   std::vector<Rule> rules;
   std::optional<Budget> budget;

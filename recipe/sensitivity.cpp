@@ -4,16 +4,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 #include <functional>
 #include <map>
 #include <string>
 #include <utility>
 
 #include "core/error.h"
-#include "core/interrupt.h"
 #include "core/parallel.h"
 #include "core/random.h"
+#include "recipe/backward_pass.h"
 #include "recipe/compress_site.h"
 #include "recipe/trial.h"
 #include "recipe/walk.h"
@@ -21,24 +20,7 @@
 namespace edgeq {
 namespace {
 
-constexpr int64_t kHeadTokens = 64;  // whose logits are held at once
-
 std::string sensitivity_part(const std::string& part) { return "sensitivity." + part; }
-
-// In: logits. Out: the gradient of the log likelihood of one token drawn from each row's prediction.
-void likelihood_gradient(MatrixView<float> logits, Random& random) {
-  for (int64_t t = 0; t < logits.rows; ++t) {
-    float* row = logits.row(t);
-    const float top = *std::max_element(row, row + logits.cols);
-    double sum = 0;
-    for (int64_t v = 0; v < logits.cols; ++v) sum += double(row[v] = std::exp(row[v] - top));
-    double left = random.uniform() * sum;
-    int64_t drawn = 0;
-    while (drawn + 1 < logits.cols && (left -= double(row[drawn])) >= 0) ++drawn;
-    for (int64_t v = 0; v < logits.cols; ++v) row[v] = float(-double(row[v]) / sum);
-    row[drawn] += 1;
-  }
-}
 
 class Measurement {
  public:
@@ -77,49 +59,23 @@ class Measurement {
 
   void measure() {
     const Ends ends = in_.model.ends();
-    Walk walk(in_.model, windows_, ends);
-    std::vector<std::vector<Tensor>> entering;  // [block][window], the residual stream
-    for (int b = 0; b < blocks_; ++b) {
-      check_interrupt();
-      entering.push_back(hidden_of(walk));
-      walk.pass(in_.model.load(b));
-      report_progress(progress_, "sensitivity: forward", b + 1, blocks_);
-    }
-    const auto head_costs = measure_head(ends, walk);
-    for (int b = blocks_ - 1; b >= 0; --b) {
-      check_interrupt();
-      measure_block(in_.model.load(b), std::move(entering[size_t(b)]));
-      report_progress(progress_, "sensitivity: back", blocks_ - b, blocks_);
-    }
-    if (wanted("embedding")) commit("embedding", {{"embedding", embedding_costs(ends, head_costs)}});
-  }
-
-  static std::vector<Tensor> hidden_of(const Walk& walk) {
-    std::vector<Tensor> hidden;
-    for (const State& state : walk.states()) hidden.push_back(state.hidden);
-    return hidden;
+    BackwardPass pass(in_.model, in_.backward, windows_, ends, "sensitivity", progress_);
+    const auto head_costs = measure_head(ends, pass);
+    for (int b = blocks_ - 1; b >= 0; --b) measure_block(in_.model.load(b), pass);
+    if (wanted("embedding")) commit("embedding", {{"embedding", embedding_costs(ends, pass, head_costs)}});
   }
 
   // Leaves the gradients behind the last block. Returns what the candidates of a tied table cost as the head,
   // which is not all that they cost; those of a head of its own are committed.
-  std::vector<double> measure_head(const Ends& ends, Walk& walk) {
+  std::vector<double> measure_head(const Ends& ends, BackwardPass& pass) {
     const auto count = size_t(windows_.count());
-    gradients_.assign(count, Tensor());
     std::vector<WindowEnergy> energies(count);
-    parallel_for(int64_t(count), [&](int64_t w) {
-      const Tensor& hidden = walk.states()[size_t(w)].hidden;
-      Tensor& gradient = gradients_[size_t(w)] = Tensor(DType::f32, hidden.shape());
-      Random random{uint64_t(w)};
-      for (int64_t first = 0; first < hidden.rows(); first += kHeadTokens) {
-        const int64_t some = std::min(kHeadTokens, hidden.rows() - first);
-        Tensor slice(DType::f32, {some, hidden.cols()});
-        std::copy_n(hidden.matrix().row(first), slice.size(), slice.f32());
-        const HeadGradients got = in_.backward.through_head(
-            ends, slice, [&](MatrixView<float> logits) { likelihood_gradient(logits, random); });
-        std::copy_n(got.hidden.f32(), slice.size(), gradient.matrix().row(first));
-        energies[size_t(w)].add(got.site.matrix());
-      }
-    });
+    std::vector<Random> draws;
+    for (size_t w = 0; w < count; ++w) draws.emplace_back(w);
+    pass.through_head(
+        [&](int64_t w, int64_t, MatrixView<float> logits) { drawn_token_gradient(logits, draws[size_t(w)]); },
+        [&](int64_t w, const Tensor& gradient) { energies[size_t(w)].add(gradient.matrix()); });
+    Walk& walk = pass.walk();
     walk.finish(ends);
     const std::string site = ends.head.weight.empty() ? "embedding" : "head";
     const std::vector<SitePlan>* candidates = open_candidates(site);
@@ -142,15 +98,13 @@ class Measurement {
     return needs;
   }
 
-  void measure_block(const Block& block, std::vector<Tensor> entering) {
+  void measure_block(const Block& block, BackwardPass& pass) {
     const auto count = size_t(windows_.count());
     std::vector<std::vector<WindowEnergy>> energies(block.sites.size(), std::vector<WindowEnergy>(count));
-    parallel_for(int64_t(count), [&](int64_t w) {
-      BlockGradients got = in_.backward.through_block(block, entering[size_t(w)], gradients_[size_t(w)],
-                                                      SiteGradients::outputs, Products::f32);
-      gradients_[size_t(w)] = std::move(got.hidden);
-      for (size_t s = 0; s < block.sites.size(); ++s) energies[s][size_t(w)].add(got.sites[s].matrix());
-    });
+    std::vector<Tensor> entering =
+        pass.through_block(block, [&](int64_t w, const Tensor&, const BlockGradients& got) {
+          for (size_t s = 0; s < block.sites.size(); ++s) energies[s][size_t(w)].add(got.sites[s].matrix());
+        });
     if (!wanted(layer_part(block.index))) return;
     std::map<std::string, std::vector<double>> costs;
     Walk walk(in_.model, std::move(entering));
@@ -197,12 +151,13 @@ class Measurement {
   }
 
   // The table as a look-up, and as the head where it is that too.
-  std::vector<double> embedding_costs(const Ends& ends, std::vector<double> head_costs) {
+  std::vector<double> embedding_costs(const Ends& ends, const BackwardPass& pass,
+                                      std::vector<double> head_costs) {
     const std::vector<SitePlan>& candidates = *open_candidates("embedding");
     const int64_t hidden = in_.plan.config.hidden, tokens = std::ssize(windows_.tokens);
     const double scale = in_.plan.config.embedding_scale;
     std::vector<double> columns(size_t(hidden), 0.0);
-    for (const Tensor& gradient : gradients_)
+    for (const Tensor& gradient : pass.gradients())
       for (int64_t t = 0; t < gradient.rows(); ++t)
         for (int64_t c = 0; c < hidden; ++c) {
           const double g = scale * double(gradient.matrix()(t, c));
@@ -250,7 +205,6 @@ class Measurement {
   int blocks_;
   Windows windows_;
   std::vector<std::string> parts_;  // that hold a site which the budget decides
-  std::vector<Tensor> gradients_;   // [window], of the stream where the way back stands
   InputStats head_stats_;
 };
 

@@ -14,11 +14,6 @@
 namespace edgeq {
 namespace {
 
-QuantizedTensor round_to_nearest(const Tensor& weight, const Placed& placed) {
-  const auto rtn = make_quantizer("rtn", *placed.form.scheme, target_options({}, placed));
-  return rtn->quantize(weight.matrix(), unit_stats(weight.cols(), rtn->needs())).weight;
-}
-
 void refuse_inexact(const std::vector<Verdict>& verdicts) {
   for (const Verdict& v : verdicts)
     if (v.largest_error != 0)
@@ -27,6 +22,11 @@ void refuse_inexact(const std::vector<Verdict>& verdicts) {
 }
 
 }  // namespace
+
+QuantizedTensor round_to_nearest(const Tensor& weight, const Placed& placed) {
+  const auto rtn = make_quantizer("rtn", *placed.form.scheme, target_options({}, placed));
+  return rtn->quantize(weight.matrix(), unit_stats(weight.cols(), rtn->needs())).weight;
+}
 
 Shipped ship(const ShipInputs& in) {
   StagedOutput staged(in.output, in.existing);

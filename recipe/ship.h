@@ -33,6 +33,9 @@ struct Shipped {
   std::vector<std::string> notes;
 };
 
+// Codes for a weight in the form of `placed`, each rounded to its nearest: what choose_anew does.
+QuantizedTensor round_to_nearest(const Tensor& weight, const Placed& placed);
+
 // Throws Error; then nothing has changed under the output's name.
 Shipped ship(const ShipInputs& in);
 

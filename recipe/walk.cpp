@@ -49,6 +49,16 @@ float Walk::round_inputs(Activations activations, Observer observer) {
   return scale;
 }
 
+void Walk::keep_columns(std::span<const int64_t> columns) {
+  parallel_for(int64_t(states_.size()), [&](int64_t i) {
+    Tensor& input = states_[size_t(i)].input;
+    Tensor kept(DType::f32, {input.rows(), std::ssize(columns)});
+    for (int64_t t = 0; t < kept.rows(); ++t)
+      for (int64_t c = 0; c < kept.cols(); ++c) kept.matrix()(t, c) = input.matrix()(t, columns[size_t(c)]);
+    input = std::move(kept);
+  });
+}
+
 InputStats Walk::stats(unsigned needs) const { return stage_stats(states_, needs); }
 
 Streams::Streams(const BlockwiseModel& model, const Windows& windows, const Ends& ends, Count count)
@@ -64,6 +74,10 @@ void Streams::enter(const Block& original, const Block& block) {
 void Streams::step(const Block& original, const Block& block, int stage) {
   now_.step(block, stage);
   if (reference_) reference_->step(original, stage);
+}
+
+void Streams::leave_out(const Block& original) {
+  if (reference_) reference_->pass(original);
 }
 
 void Streams::finish(const Ends& ends) {
@@ -88,7 +102,11 @@ InputStats Streams::stats(unsigned needs, bool adds_to_hidden) const {
   if ((needs & kNeedCross) == 0) return stats;
   EDGEQ_CHECK(reference_.has_value(), "cross moments need two streams");
   stats.cross = input_cross_moment(reference_->states(), now_.states());
-  if (adds_to_hidden) stats.residual = hidden_cross_moment(reference_->states(), now_.states());
+  stats.drift = input_drift(reference_->states(), now_.states());
+  if (adds_to_hidden) {
+    stats.residual = hidden_cross_moment(reference_->states(), now_.states());
+    stats.residual_drift = hidden_drift(reference_->states(), now_.states());
+  }
   return stats;
 }
 

@@ -30,6 +30,7 @@ class Walk {
   void finish(const Ends& ends);
   // Of the current stage. Returns the scale of int8_static, which `observer` chooses, and otherwise 0.
   float round_inputs(Activations activations, Observer observer);
+  void keep_columns(std::span<const int64_t> columns);  // of the current stage's input, in this order
   // Of the inputs that the current stage reads, over all windows in order.
   InputStats stats(unsigned needs) const;
   std::span<const State> states() const { return states_; }
@@ -50,6 +51,10 @@ class Streams {
   void enter(const Block& original, const Block& block);
   void step(const Block& original, const Block& block, int stage);
   void finish(const Ends& ends);  // both models have the same final norm
+  // A block that only the float model has.
+  void leave_out(const Block& original);
+  // Of the current stage's input in the compressed model: what is left when its makers are cut.
+  void keep_columns(std::span<const int64_t> columns) { now_.keep_columns(columns); }
   // Of the current stage of the compressed model: what it reads when it runs.
   float round_inputs(Activations activations, Observer observer) {
     return now_.round_inputs(activations, observer);

@@ -42,8 +42,7 @@ class TorchBlockwise final : public BlockwiseModel {
     at::Tensor hidden = view_of(state.hidden);
     switch (stage) {
       case kQkv:
-        state.input =
-            tensor_of(decoder_.o_input(layer, config().layers[size_t(block.index)], input, nullptr));
+        state.input = tensor_of(decoder_.o_input(layer, shape_of(block, layer), input, nullptr));
         break;
       case kO: {
         // What the feed-forward reads is the hidden state before or after attention is added to it.
@@ -69,6 +68,14 @@ class TorchBlockwise final : public BlockwiseModel {
   }
 
  private:
+  // Heads as the block has them: a pruned one has fewer than the config says.
+  LayerShape shape_of(const Block& block, const LayerTensors& layer) const {
+    LayerShape shape = config().layers[size_t(block.index)];
+    shape.heads = layer.q.weight.size(0) / shape.head_dim;
+    shape.kv_heads = layer.k.weight.size(0) / shape.head_dim;
+    return shape;
+  }
+
   std::shared_ptr<const Checkpoint> checkpoint_;
   Decoder decoder_;
 };

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <optional>
+
+#include "cli/commands.h"
+#include "cli/engines.h"
+#include "cli/progress_bar.h"
+#include "cli/prune_proof.h"
+#include "cli/ship_check.h"
+#include "core/error.h"
+#include "core/parallel.h"
+#include "core/text.h"
+#include "formats/output_folder.h"
+#include "formats/staged_output.h"
+#include "models/checkpoint_blocks.h"
+#include "recipe/prune_model.h"
+
+namespace edgeq {
+namespace {
+
+struct PruneArgs {
+  std::string model, output, target;
+  std::vector<std::string> calibration;
+  PruneSpec spec;
+  CalibrationSpec text{.windows = 32, .tokens = 512};
+  ProofSpec prove;
+  int threads = 0;
+  bool plain = false, dry_run = false, overwrite = false, json = false, quiet = false;
+};
+
+std::string count_text(std::string_view what, int64_t after, int64_t before) {
+  return fmt::format("  {:<10} {} of {} stay (-{:.1f} %)\n", what, after, before,
+                     100 * (1 - double(after) / double(before)));
+}
+
+// What stays of a model, by its first layer: all are alike.
+std::string plan_text(const ModelConfig& before, const ModelConfig& after) {
+  const LayerShape &from = before.layers[0], &to = after.layers[0];
+  std::string text =
+      fmt::format("weights {} of {} (-{:.1f} %)\n", after.weight_count(), before.weight_count(),
+                  100 * (1 - double(after.weight_count()) / double(before.weight_count())));
+  if (from.heads != to.heads) text += count_text("heads", to.heads, from.heads);
+  if (from.kv_heads != to.kv_heads) text += count_text("KV heads", to.kv_heads, from.kv_heads);
+  if (from.ffn != to.ffn) text += count_text("channels", to.ffn, from.ffn);
+  if (before.layers.size() != after.layers.size())
+    text += count_text("blocks", std::ssize(after.layers), std::ssize(before.layers));
+  return text;
+}
+
+std::shared_ptr<const Target> float_target(const PruneArgs& args, const Checkpoint& checkpoint) {
+  if (args.target.empty()) return parse_target(float_target_of(checkpoint));
+  if (args.target != "f32" && args.target != "f16" && args.target != "bf16")
+    throw Error(fmt::format("--for is {}; a pruned model is written as f32, f16 or bf16", args.target))
+        .set_hint("quantize it afterwards, or in one recipe with a prune stage");
+  return parse_target(args.target);
+}
+
+void prune_command(PruneArgs& args) {
+  if (args.threads != 0) set_thread_count(args.threads);
+  args.output = without_slash(args.output);
+  args.spec.compensate = !args.plain;
+  const std::shared_ptr<const Checkpoint> checkpoint = open_checkpoint(args.model);
+  const Cuts plan = plan_cuts(args.spec, checkpoint->config());
+  require_config(args.spec, checkpoint->config());
+  const auto target = float_target(args, *checkpoint);
+  if (!args.json) fmt::print("{}", plan_text(checkpoint->config(), plan.config));
+  if (args.dry_run) return;
+  if (args.output.empty()) throw Error("no output; expected -o FOLDER");
+  if (!args.overwrite) refuse_existing(args.output);
+  std::optional<ProofMaterial> proof;
+  if (!args.prove.corpus.empty()) proof = prepare_proof(args.prove, *checkpoint);
+  const bool text = prune_needs_text(args.spec);
+  std::optional<Calibration> calibration;
+  if (text) {
+    args.text.corpus = args.calibration;
+    calibration = read_calibration(args.text, checkpoint->tokenizer());
+    if (!args.json)
+      fmt::print("calibration: {} windows of {} tokens of {}\n", calibration->windows.count(),
+                 calibration->windows.length, calibration->name());
+  }
+  const auto model = text ? open_blockwise(checkpoint) : open_checkpoint_blocks(checkpoint);
+  const auto backward = prune_needs_gradients(args.spec) ? open_backward(checkpoint->config()) : nullptr;
+  const auto not_run = run_check_obstacle(checkpoint->config());
+  make_folder_of(args.output);
+  ProgressBar bar(args.quiet || args.json);
+  const PruneOutcome done =
+      prune_model({.spec = args.spec,
+                   .checkpoint = checkpoint,
+                   .model = *model,
+                   .backward = backward.get(),
+                   .calibration = calibration ? &*calibration : nullptr,
+                   .output = args.output,
+                   .target = target,
+                   .existing = args.overwrite ? OutputFile::Existing::replace : OutputFile::Existing::refuse,
+                   .run = not_run ? RunCheck() : run_check(args.threads)},
+                  bar.callback());
+  bar.finish_line();
+  if (!args.json) {
+    fmt::print("{}: {} as {}, {}\n", args.output, bytes_text(done.bytes), target->name(),
+               duration_text(done.seconds));
+    if (not_run) fmt::print("note: read back equal, not run: {}\n", *not_run);
+  }
+  prove_pruned({.spec = args.spec,
+                .checkpoint = checkpoint,
+                .calibration = calibration ? &*calibration : nullptr,
+                .cuts = done.cuts,
+                .output = args.output,
+                .target = target->name(),
+                .seconds = done.seconds,
+                .material = proof ? &*proof : nullptr,
+                .json = args.json,
+                .threads = args.threads},
+               bar);
+}
+
+}  // namespace
+
+void add_prune_command(CLI::App& app) {
+  const auto args = std::make_shared<PruneArgs>();
+  CLI::App* command = app.add_subcommand(
+      "prune", "Cuts heads, channels or blocks out of a model: a smaller Hugging Face folder");
+  command->add_option("model", args->model, "Hugging Face folder or .gguf")->required();
+  command->add_option("--heads", args->spec.shares.heads,
+                      "share of the query heads to cut, the same in every layer");
+  command->add_option("--ffn", args->spec.shares.ffn, "share of the feed-forward's channels to cut");
+  command->add_option("--blocks", args->spec.shares.blocks, "share of the blocks to cut");
+  command->add_flag("--groups", args->spec.shares.whole_groups,
+                    "cut KV heads with all their query heads, where the number allows it");
+  command->add_option(
+      "--multiple", args->spec.shares.channel_multiple,
+      "channels left are a multiple of this; 0: 64 or 32 where it divides what there is; K-quants "
+      "need 256");
+  command->add_option("--score", args->spec.score, "of heads and channels (edgeq list pruners)")
+      ->capture_default_str();
+  command->add_option("--block-score", args->spec.block_score, "of blocks")->capture_default_str();
+  command
+      ->add_option("--calibration", args->calibration,
+                   "text to score and to compensate on: .txt or .jsonl, or `default`, which comes with edgeq")
+      ->allow_extra_args(false);
+  command->add_option("--windows", args->text.windows, "calibration windows of 512 tokens")
+      ->check(CLI::Range(int64_t(1), int64_t(1) << 30))
+      ->capture_default_str();
+  command->add_flag("--plain", args->plain, "cut only: what is left does not make up for what is gone");
+  command->add_option("--for", args->target, "f32, f16 or bf16; default: as the model is");
+  command->add_option("-o,--output", args->output, "folder to write");
+  command->add_option("--prove", args->prove.corpus,
+                      "text to prove on: perplexity and divergence, before and after");
+  command->add_option("--prove-windows", args->prove.windows, "windows of 512 tokens, 0: all")
+      ->capture_default_str();
+  command->add_option("--tasks", args->prove.tasks, "multiple-choice tasks to prove on, as for edgeq eval");
+  command->add_option("--limit", args->prove.task_items, "items of each task, from the start, 0: all")
+      ->capture_default_str();
+  command->add_option("--threads", args->threads, "threads, 0: all cores")->check(CLI::Range(0, 256));
+  command->add_flag("--dry-run", args->dry_run, "print what would stay, and stop");
+  command->add_flag("--overwrite", args->overwrite, "replace an existing output");
+  command->add_flag("--json", args->json, "print the report as JSON");
+  command->add_flag("--quiet", args->quiet, "no progress");
+  command->footer(
+      "Examples:\n"
+      "  edgeq prune models/llama --heads 0.33 --calibration text.txt -o llama-pruned\n"
+      "  edgeq prune models/llama --ffn 0.25 --calibration text.txt --prove test.txt -o llama-narrow\n"
+      "  edgeq prune models/llama --blocks 0.2 --dry-run");
+  command->callback([args] { prune_command(*args); });
+}
+
+}  // namespace edgeq

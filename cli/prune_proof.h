@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// The proof of one `edgeq prune`: what was written against the float model, beside the same cuts without
+// compensation and beside what quantizing to the same bytes costs; with the map of scores, as three report
+// files.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "cli/progress_bar.h"
+#include "cli/proof.h"
+#include "models/import.h"
+#include "recipe/calibrate.h"
+#include "recipe/prune.h"
+
+namespace edgeq {
+
+struct PruneProof {
+  const PruneSpec& spec;
+  std::shared_ptr<const Checkpoint> checkpoint;
+  const Calibration* calibration = nullptr;
+  const Cuts& cuts;
+  std::string output, target;
+  double seconds = 0;
+  const ProofMaterial* material = nullptr;  // null: nothing is measured
+  bool json = false;
+  int threads = 0;
+};
+
+// Prints the table (or the JSON) to stdout and, when there is something to measure on, writes
+// <output>.report.{json,md,html}.
+void prove_pruned(const PruneProof& job, ProgressBar& bar);
+
+}  // namespace edgeq

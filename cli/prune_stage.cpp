@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/prune_stage.h"
+
+#include "cli/engines.h"
+#include "models/checkpoint_blocks.h"
+#include "models/coded_checkpoint.h"
+#include "recipe/prune_model.h"
+
+namespace edgeq {
+
+std::shared_ptr<const Checkpoint> planned_checkpoint(const PruneSpec& spec,
+                                                     const std::shared_ptr<const Checkpoint>& checkpoint) {
+  return as_checkpoint(std::make_shared<PrunedModel>(checkpoint, plan_cuts(spec, checkpoint->config())));
+}
+
+PruneStage::PruneStage(const PruneSpec& spec, const std::shared_ptr<const Checkpoint>& checkpoint,
+                       const Calibration* calibration, const std::string& folder, const Progress& progress) {
+  const auto model = prune_needs_text(spec) ? open_blockwise(checkpoint) : open_checkpoint_blocks(checkpoint);
+  const auto backward = prune_needs_gradients(spec) ? open_backward(checkpoint->config()) : nullptr;
+  const PruneJob job{.spec = spec,
+                     .checkpoint = checkpoint,
+                     .model = *model,
+                     .backward = backward.get(),
+                     .calibration = calibration,
+                     .output = folder,
+                     .target = {},
+                     .existing = OutputFile::Existing::refuse,
+                     .run = {}};
+  journal_ = std::make_unique<Journal>(prune_journal(job, folder));
+  pruned_ = as_checkpoint(prune_into(job, *journal_, progress));
+}
+
+}  // namespace edgeq

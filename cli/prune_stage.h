@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// The prune stage of a recipe: the checkpoint that its other stages then read. Nothing is written in between:
+// the pruned blocks stay in the stage's journal until the whole recipe is done, so that a killed run goes on.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "core/progress.h"
+#include "models/import.h"
+#include "recipe/calibrate.h"
+#include "recipe/journal.h"
+#include "recipe/prune_spec.h"
+
+namespace edgeq {
+
+// Of the shapes that pruning will leave, for planning. Throws Error for a spec that cannot be.
+std::shared_ptr<const Checkpoint> planned_checkpoint(const PruneSpec& spec,
+                                                     const std::shared_ptr<const Checkpoint>& checkpoint);
+
+class PruneStage {
+ public:
+  // Prunes, or takes up what the folder holds. calibration: where prune_needs_text().
+  PruneStage(const PruneSpec& spec, const std::shared_ptr<const Checkpoint>& checkpoint,
+             const Calibration* calibration, const std::string& folder, const Progress& progress);
+
+  const std::shared_ptr<const Checkpoint>& checkpoint() const { return pruned_; }
+  void remove_journal() { journal_->remove(); }
+
+ private:
+  std::unique_ptr<Journal> journal_;
+  std::shared_ptr<const Checkpoint> pruned_;
+};
+
+}  // namespace edgeq

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which units of a layer stay, by a score (pruning/score.h).
+#pragma once
+
+#include <vector>
+
+#include "models/config.h"
+#include "pruning/score.h"
+#include "pruning/structure.h"
+
+namespace edgeq {
+
+// What was chosen, and what the choice was made by.
+struct Choice {
+  Kept kept;                   // heads and kv_heads, or channels
+  std::vector<double> scores;  // [units]
+};
+
+// Every KV head keeps its best query heads; when KV heads go as well, those stay whose query heads are worth
+// most together. Ties stay in the order of the units.
+Choice choose_heads(const ScoreEntry& score, const UnitFacts& facts, const LayerShape& before,
+                    const LayerShape& after);
+Choice choose_channels(const ScoreEntry& score, const UnitFacts& facts, int64_t channels);
+
+}  // namespace edgeq

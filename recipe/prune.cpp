@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "recipe/prune.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <numeric>
+#include <optional>
+#include <utility>
+
+#include "core/error.h"
+#include "core/interrupt.h"
+#include "core/parallel.h"
+#include "models/names.h"
+#include "pruning/choose.h"
+#include "recipe/gates.h"
+#include "recipe/walk.h"
+
+namespace edgeq {
+namespace {
+
+constexpr char kBlocksPart[] = "blocks";
+
+bool prunes_units(const PruneSpec& spec) { return spec.shares.heads != 0 || spec.shares.ffn != 0; }
+
+Loss loss_of(const PruneSpec& spec) {
+  const Loss units = prunes_units(spec) ? unit_score(spec.score).loss : Loss::none;
+  const Loss blocks = spec.shares.blocks != 0 ? block_score(spec.block_score).loss : Loss::none;
+  if (units != Loss::none && blocks != Loss::none && units != blocks)
+    throw Error(
+        fmt::format("scores {} and {} read gradients of different losses; expected one of them, or another",
+                    spec.score, spec.block_score));
+  return units != Loss::none ? units : blocks;
+}
+
+Tensor tensor_of(const std::vector<double>& values) {
+  Tensor tensor(DType::f32, {std::ssize(values)});
+  std::ranges::transform(values, tensor.f32(), [](double v) { return float(v); });
+  return tensor;
+}
+
+Tensor tensor_of(const std::vector<int64_t>& values) {
+  return tensor_of(std::vector<double>(values.begin(), values.end()));
+}
+
+template <class T>
+std::vector<T> values_of(const PartResult& part, std::string_view name) {
+  const auto found = std::ranges::find(part.vectors, name, &NamedTensor::name);
+  if (found == part.vectors.end())
+    throw Error(fmt::format("the journal's part {} does not hold {}", part.part, name));
+  std::vector<T> values;
+  for (int64_t i = 0; i < found->tensor.size(); ++i) values.push_back(T(found->tensor.f32()[i]));
+  return values;
+}
+
+// 1 - E cos(entering, leaving) of a block.
+std::vector<double> influences(const PruneInputs& in, const Progress& progress) {
+  const int blocks = int(in.model.config().layers.size());
+  Walk walk(in.model, in.windows, in.model.ends());
+  std::vector<double> scores;
+  for (int b = 0; b < blocks; ++b) {
+    check_interrupt();
+    std::vector<Tensor> entering;
+    for (const State& state : walk.states()) entering.push_back(state.hidden);
+    walk.pass(in.model.load(b));
+    std::vector<double> cosines(entering.size());
+    parallel_for(std::ssize(cosines), [&](int64_t w) {
+      const auto x = std::as_const(entering[size_t(w)]).matrix(),
+                 y = walk.states()[size_t(w)].hidden.matrix();
+      for (int64_t t = 0; t < x.rows; ++t) {
+        double xy = 0, xx = 0, yy = 0;
+        for (int64_t c = 0; c < x.cols; ++c) {
+          xy += double(x(t, c)) * double(y(t, c));
+          xx += double(x(t, c)) * double(x(t, c));
+          yy += double(y(t, c)) * double(y(t, c));
+        }
+        if (xx > 0 && yy > 0) cosines[size_t(w)] += xy / std::sqrt(xx * yy) / double(x.rows);
+      }
+    });
+    scores.push_back(1 - std::accumulate(cosines.begin(), cosines.end(), 0.0) / double(cosines.size()));
+    report_progress(progress, "influence of blocks", b + 1, blocks);
+  }
+  return scores;
+}
+
+class Pruning {
+ public:
+  Pruning(const PruneInputs& in, Journal& journal, const Progress& progress)
+      : in_(in),
+        spec_(in.spec),
+        journal_(journal),
+        progress_(progress),
+        planned_(plan_cuts(in.spec, in.model.config())) {
+    if (prunes_units(spec_)) score_ = &unit_score(spec_.score);
+  }
+
+  Cuts run() {
+    if (const Loss loss = loss_of(spec_); loss != Loss::none) {
+      EDGEQ_CHECK(in_.backward != nullptr, "gradients need a way back");
+      gates_ = measure_gates(in_.model, *in_.backward, in_.windows, loss, journal_, progress_);
+    }
+    Cuts cuts;
+    const std::vector<int> blocks = choose_blocks(cuts.block_scores);
+    cuts.config = config_after(in_.model.config(), blocks, spec_.shares);
+    if (prune_needs_text(spec_) &&
+        std::ranges::any_of(blocks, [&](int b) { return !journal_.has(layer_part(b)); }))
+      streams_ = std::make_unique<Streams>(in_.model, in_.windows, in_.model.ends(),
+                                           spec_.compensate ? Streams::Count::two : Streams::Count::one);
+    const int all = int(in_.model.config().layers.size());
+    for (int b = 0; b < all; ++b) {
+      check_interrupt();
+      if (std::ranges::count(blocks, b) != 0) {
+        cuts.layers.push_back(cut_layer(b, cuts.config.layers[cuts.layers.size()]));
+      } else if (streams_) {
+        streams_->leave_out(in_.model.load(b));
+      }
+      report_progress(progress_, "prune", b + 1, all);
+    }
+    return cuts;
+  }
+
+ private:
+  std::vector<int> choose_blocks(std::vector<double>& scores) {
+    const int all = int(in_.model.config().layers.size()), stay = int(planned_.layers.size());
+    std::vector<int> blocks(size_t(all), 0);
+    std::iota(blocks.begin(), blocks.end(), 0);
+    if (stay == all) return blocks;
+    if (!journal_.has(kBlocksPart)) {
+      if (block_score(spec_.block_score).loss == Loss::none) {
+        scores = influences(in_, progress_);
+      } else {
+        for (const BlockGates& gates : gates_) scores.push_back(gates.block.square[0]);
+      }
+      journal_.commit({.part = kBlocksPart, .sites = {}, .vectors = {{"scores", tensor_of(scores)}}});
+    }
+    scores = values_of<double>(journal_.load(kBlocksPart), "scores");
+    std::ranges::stable_sort(blocks, std::ranges::greater(), [&](int b) { return scores[size_t(b)]; });
+    blocks.resize(size_t(stay));
+    std::ranges::sort(blocks);
+    return blocks;
+  }
+
+  LayerCut cut_layer(int b, const LayerShape& after) {
+    const std::string part = layer_part(b);
+    if (journal_.has(part)) {
+      const PartResult done = journal_.load(part);
+      if (streams_) pass_finished_block(b, done);
+      return cut_of(b, done);
+    }
+    const Block original = in_.model.load(b);
+    Block block = original;
+    LayerCut cut{.block = b,
+                 .kept = whole(in_.model.config().layers[size_t(b)]),
+                 .head_scores = {},
+                 .channel_scores = {}};
+    with_context(part, [&] {
+      if (streams_) streams_->enter(original, block);
+      for (int s = 0; s < int(block.stages.size()); ++s) {
+        check_interrupt();
+        const int reader = block.stages[size_t(s)].sites[0];
+        const bool heads = original.sites[size_t(reader)].name == layer_site(b, "attn.o_proj"),
+                   channels = original.sites[size_t(reader)].name == layer_site(b, "mlp.down_proj");
+        if (heads || channels) cut_stage(original, block, s, after, heads, cut);
+        if (streams_) streams_->step(original, block, s);
+      }
+    });
+    journal_.commit(result_of(block, cut));
+    return cut_of(b, journal_.load(part));
+  }
+
+  // The stage's one site reads heads, or channels: some of them go, and it makes up for them.
+  void cut_stage(const Block& original, Block& block, int stage, const LayerShape& after, bool heads,
+                 LayerCut& cut) {
+    const LayerShape& before = in_.model.config().layers[size_t(block.index)];
+    const bool cuts = heads ? after.heads != before.heads : after.ffn != before.ffn;
+    unsigned needs = cuts ? score_->needs : unsigned(kNeedNothing);
+    if (spec_.compensate) needs |= kNeedHessian | kNeedCross;
+    const int64_t width = heads ? before.head_dim : 1;
+    InputStats inputs;
+    if (streams_ && needs != kNeedNothing)
+      inputs = streams_->stats(needs, block.stages[size_t(stage)].adds_to_hidden);
+    Site& reader = block.sites[size_t(block.stages[size_t(stage)].sites[0])];
+    if (cuts) {
+      const UnitFacts facts = facts_of(original, reader, inputs, width, heads);
+      const Choice choice =
+          heads ? choose_heads(*score_, facts, before, after) : choose_channels(*score_, facts, after.ffn);
+      (heads ? cut.head_scores : cut.channel_scores) = choice.scores;
+      if (heads) {
+        cut.kept.heads = choice.kept.heads;
+        cut.kept.kv_heads = choice.kept.kv_heads;
+        cut_heads(block, cut.kept, width);
+      } else {
+        cut.kept.channels = choice.kept.channels;
+        cut_channels(block, cut.kept);
+      }
+    }
+    const std::vector<int64_t> columns = columns_of(heads ? cut.kept.heads : cut.kept.channels, width);
+    if (spec_.compensate) {
+      Site full = original.sites[size_t(&reader - block.sites.data())];
+      with_context(full.name, [&] { compensate(full, columns, inputs, spec_.compensation); });
+      reader = std::move(full);
+    }
+    if (cuts && streams_) streams_->keep_columns(columns);
+  }
+
+  UnitFacts facts_of(const Block& original, const Site& reader, const InputStats& inputs, int64_t width,
+                     bool heads) const {
+    UnitFacts facts{.reader = reader.weight.matrix(), .width = width, .makers = {}, .inputs = &inputs};
+    const auto add_maker = [&](std::string_view name) {
+      if (const Site* site = find_site(original, name)) facts.makers.push_back(site->weight.matrix());
+    };
+    if (heads) {
+      add_maker("attn.q_proj");
+    } else {
+      add_maker("mlp.gate_proj");
+      add_maker("mlp.up_proj");
+    }
+    if (!gates_.empty())
+      facts.gates = heads ? &gates_[size_t(original.index)].heads : &gates_[size_t(original.index)].channels;
+    return facts;
+  }
+
+  static PartResult result_of(const Block& block, const LayerCut& cut) {
+    PartResult result{.part = layer_part(block.index), .sites = {}, .vectors = block.others};
+    for (const Site& site : block.sites) {
+      SiteResult& kept =
+          result.sites.emplace_back(SiteResult{.name = site.name, .kept = site.weight, .bias = site.bias});
+      kept.report = {
+          .name = site.name, .scheme = "F32", .rows = site.weight.rows(), .cols = site.weight.cols()};
+    }
+    result.vectors.push_back({"kept.heads", tensor_of(cut.kept.heads)});
+    result.vectors.push_back({"kept.kv_heads", tensor_of(cut.kept.kv_heads)});
+    result.vectors.push_back({"kept.channels", tensor_of(cut.kept.channels)});
+    if (!cut.head_scores.empty()) result.vectors.push_back({"scores.heads", tensor_of(cut.head_scores)});
+    if (!cut.channel_scores.empty())
+      result.vectors.push_back({"scores.channels", tensor_of(cut.channel_scores)});
+    return result;
+  }
+
+  static LayerCut cut_of(int b, const PartResult& part) {
+    LayerCut cut{.block = b, .kept = {}, .head_scores = {}, .channel_scores = {}};
+    cut.kept = {values_of<int64_t>(part, "kept.heads"), values_of<int64_t>(part, "kept.kv_heads"),
+                values_of<int64_t>(part, "kept.channels")};
+    const auto has = [&](std::string_view name) {
+      return std::ranges::find(part.vectors, name, &NamedTensor::name) != part.vectors.end();
+    };
+    if (has("scores.heads")) cut.head_scores = values_of<double>(part, "scores.heads");
+    if (has("scores.channels")) cut.channel_scores = values_of<double>(part, "scores.channels");
+    return cut;
+  }
+
+  // Takes the streams past a block of the journal.
+  void pass_finished_block(int b, const PartResult& done) {
+    const Block original = in_.model.load(b);
+    Block block = original;
+    for (Site& site : block.sites) {
+      site.weight = done.site(site.name).kept;
+      site.bias = done.site(site.name).bias;
+    }
+    streams_->enter(original, block);
+    for (int s = 0; s < int(block.stages.size()); ++s) streams_->step(original, block, s);
+  }
+
+  const PruneInputs& in_;
+  const PruneSpec& spec_;
+  Journal& journal_;
+  const Progress& progress_;
+  Cuts planned_;
+  const ScoreEntry* score_ = nullptr;
+  std::vector<BlockGates> gates_;
+  std::unique_ptr<Streams> streams_;
+};
+
+}  // namespace
+
+bool prune_needs_text(const PruneSpec& spec) {
+  return spec.compensate || loss_of(spec) != Loss::none ||
+         (prunes_units(spec) && unit_score(spec.score).needs != kNeedNothing) || spec.shares.blocks != 0;
+}
+
+bool prune_needs_gradients(const PruneSpec& spec) { return loss_of(spec) != Loss::none; }
+
+Cuts plan_cuts(const PruneSpec& spec, const ModelConfig& config) {
+  check_shares(spec.shares, config);
+  loss_of(spec);
+  const int64_t stay = blocks_after(std::ssize(config.layers), spec.shares.blocks);
+  Cuts cuts;
+  std::vector<int> blocks(size_t(stay), 0);
+  std::iota(blocks.begin(), blocks.end(), 0);
+  cuts.config = config_after(config, blocks, spec.shares);
+  for (const int b : blocks) {
+    LayerCut& cut =
+        cuts.layers.emplace_back(LayerCut{.block = b, .kept = whole(cuts.config.layers[size_t(b)])});
+    // Query heads of the KV heads that stay: the first of each.
+    const LayerShape &before = config.layers[size_t(b)], &after = cuts.config.layers[size_t(b)];
+    const int64_t group = before.heads / before.kv_heads, group_after = after.heads / after.kv_heads;
+    for (int64_t h = 0; h < after.heads; ++h)
+      cut.kept.heads[size_t(h)] = h / group_after * group + h % group_after;
+  }
+  return cuts;
+}
+
+std::string prune_key(const PruneSpec& spec) {
+  return fmt::format("heads {} groups {} ffn {} multiple {} blocks {} scores {} {} compensate {} {} {}\n",
+                     spec.shares.heads, spec.shares.whole_groups, spec.shares.ffn,
+                     spec.shares.channel_multiple, spec.shares.blocks, spec.score, spec.block_score,
+                     spec.compensate, spec.compensation.damping, spec.compensation.residual);
+}
+
+Cuts prune(const PruneInputs& in, Journal& journal, const Progress& progress) {
+  return Pruning(in, journal, progress).run();
+}
+
+}  // namespace edgeq

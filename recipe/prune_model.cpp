@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "recipe/prune_model.h"
+
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "core/dtype.h"
+#include "core/error.h"
+#include "core/timer.h"
+#include "core/version.h"
+#include "formats/staged_output.h"
+#include "models/export_hf.h"
+
+namespace edgeq {
+namespace {
+
+std::string provenance(const PruneJob& job) {
+  nlohmann::ordered_json j;
+  j["tool"] = fmt::format("edgeq {}", version());
+  j["pruned_from"] = {
+      {"name", std::filesystem::path(job.checkpoint->path()).lexically_normal().filename().string()},
+      {"hash", job.checkpoint->hash()}};
+  j["prune"] = prune_key(job.spec);
+  if (job.calibration != nullptr)
+    for (const CalibrationText& text : job.calibration->texts)
+      j["texts"].push_back({{"corpus", text.name}, {"corpus_hash", text.hash}});
+  return j.dump();
+}
+
+}  // namespace
+
+std::string float_target_of(const Checkpoint& checkpoint) {
+  const auto dtype = parse_dtype(checkpoint.encoding("layers.0.attn.q_proj"));
+  if (dtype == DType::f16) return "f16";
+  return dtype == DType::bf16 ? "bf16" : "f32";
+}
+
+void require_config(const PruneSpec& spec, const ModelConfig& before) {
+  const ModelConfig config = plan_cuts(spec, before).config;
+  try {
+    hf_config_json(config, TokenizerData(), DType::f32, "");
+  } catch (const Error&) {
+    const LayerShape& layer = config.layers[0];
+    throw Error(
+        fmt::format("no config of a {} model says {} heads of {} in a width of {}, {} channels and {} blocks",
+                    config.family, layer.heads, layer.head_dim, config.hidden, layer.ffn,
+                    config.layers.size()))
+        .set_hint(layer.heads * layer.head_dim == config.hidden
+                      ? "prune another part"
+                      : "such models can lose channels (--ffn) and blocks");
+  }
+}
+
+Journal prune_journal(const PruneJob& job, const std::string& folder) {
+  std::string key =
+      fmt::format("edgeq {}\nmodel {}\nprune {}", version(), job.checkpoint->hash(), prune_key(job.spec));
+  if (job.calibration != nullptr)
+    key += fmt::format("corpus {}\nwindows {} of {}\n", job.calibration->hash(),
+                       job.calibration->windows.count(), job.calibration->windows.length);
+  return Journal(folder, key);
+}
+
+std::shared_ptr<const PrunedModel> prune_into(const PruneJob& job, Journal& journal,
+                                              const Progress& progress) {
+  const Windows none;
+  Cuts cuts = prune({.spec = job.spec,
+                     .model = job.model,
+                     .backward = job.backward,
+                     .windows = job.calibration != nullptr ? job.calibration->windows : none},
+                    journal, progress);
+  return std::make_shared<PrunedModel>(job.checkpoint, std::move(cuts), journal, provenance(job));
+}
+
+PruneOutcome prune_model(const PruneJob& job, const Progress& progress) {
+  const Timer timer;
+  if (job.existing == OutputFile::Existing::refuse) refuse_existing(job.output);
+  Journal journal = prune_journal(job, job.output + ".work");
+  const auto pruned = prune_into(job, journal, progress);
+  const Shipped shipped = ship({.source = *pruned,
+                                .target = *job.target,
+                                .output = job.output,
+                                .existing = job.existing,
+                                .run = job.run});
+  journal.remove();
+  return {.cuts = pruned->cuts(), .bytes = shipped.bytes, .seconds = timer.seconds()};
+}
+
+}  // namespace edgeq

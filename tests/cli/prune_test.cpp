@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+// `edgeq prune` and the prune stage of recipes, on the model that the repository carries: 6 query heads on 2
+// KV heads, 320 channels, 4 blocks.
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "tests/cli/binaries.h"
+#include "tests/support/temp_dir.h"
+
+namespace edgeq {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::AllOf;
+using testing::HasSubstr;
+
+const std::string kText = kTiny + "/calibration.txt", kHeldOut = kTiny + "/heldout.txt";
+const std::string kPrune = "prune " + kTiny + " --windows 8 --calibration " + kText + " ";
+
+nlohmann::json report_of(const std::string& options, const std::string& output) {
+  const Outcome made =
+      edgeq(kPrune + options + " --json --prove " + kHeldOut + " --prove-windows 4 -o " + output);
+  EXPECT_EQ(made.code, 0) << made.err;
+  return nlohmann::json::parse(made.out);
+}
+
+double kl_of(const nlohmann::json& report, const std::string& row) {
+  for (const auto& r : report.at("rows"))
+    if (r.at("name") == row) return r.at("kl_mean").get<double>();
+  ADD_FAILURE() << "no row " << row;
+  return 0;
+}
+
+TEST(Prune, AThirdOfTheHeadsGoesAndTheRestMakesUpForThem) {
+  const TempDir dir;
+  const std::string output = dir.file("pruned");
+  const auto report = report_of("--heads 0.33", output);
+  EXPECT_LT(kl_of(report, "cut, compensated"), 0.8 * kl_of(report, "plain cut"));
+  EXPECT_EQ(report.at("pruning").at("heads").at("after"), 4);
+  EXPECT_EQ(report.at("pruning").at("kv_heads").at("after"), 2);
+  EXPECT_THAT(report.at("pruning").at("equal_bytes").get<std::string>(), HasSubstr("int8 in groups of 32"));
+  EXPECT_THAT(read_text_file(output + ".report.html"),
+              AllOf(HasSubstr("<svg"), HasSubstr("layer 3, head 5")));
+  const auto config = nlohmann::json::parse(read_text_file(output + "/config.json"));
+  EXPECT_EQ(config.at("num_attention_heads"), 4);
+  EXPECT_EQ(config.at("num_key_value_heads"), 2);
+  EXPECT_EQ(config.at("head_dim"), 32);
+  EXPECT_EQ(config.at("torch_dtype"), "bfloat16") << "as the model is";
+  EXPECT_FALSE(fs::exists(output + ".work"));
+  expect_error(edgeq(kPrune + "--heads 0.33 -o " + output), "already exists");
+  const Outcome gguf = edgeq("convert " + output + " --to gguf -o " + dir.file("pruned.gguf"));
+  EXPECT_EQ(gguf.code, 0) << gguf.err;
+  EXPECT_EQ(edgeq("run " + output + " --prompt 'She was' --tokens 4 --greedy").code, 0);
+}
+
+TEST(Prune, ChannelsAndBlocksGoToo) {
+  const TempDir dir;
+  const auto narrow = report_of("--ffn 0.25", dir.file("narrow"));
+  EXPECT_EQ(narrow.at("pruning").at("channels").at("after"), 256);
+  EXPECT_LT(kl_of(narrow, "cut, compensated"), kl_of(narrow, "plain cut"));
+  const auto flat = report_of("--blocks 0.25", dir.file("flat"));
+  EXPECT_EQ(flat.at("pruning").at("blocks").at("after"), 3);
+  EXPECT_EQ(flat.at("pruning").at("block_scores").size(), 4u);
+  EXPECT_LT(kl_of(flat, "cut, compensated"), kl_of(flat, "plain cut"));
+}
+
+TEST(Prune, EveryScoreCutsTheSameShape) {
+  const TempDir dir;
+  for (const char* score : {"taylor", "gate", "flap", "wanda", "magnitude"}) {
+    const Outcome made =
+        edgeq(fmt::format("{}--heads 0.33 --ffn 0.2 --score {} -o {}", kPrune, score, dir.file(score)));
+    EXPECT_EQ(made.code, 0) << made.err;
+    EXPECT_THAT(made.out, AllOf(HasSubstr("heads      4 of 6"), HasSubstr("channels   256 of 320")));
+  }
+  EXPECT_EQ(edgeq(kPrune + "--blocks 0.5 --block-score taylor --plain -o " + dir.file("b")).code, 0);
+  EXPECT_THAT(edgeq("list pruners").out,
+              AllOf(HasSubstr("taylor"), HasSubstr("obs"), HasSubstr("influence")));
+}
+
+TEST(Prune, AnInterruptedRunGoesOnToTheSameBytesForAnyNumberOfThreads) {
+  const TempDir dir;
+  const std::string options =
+      "prune " + kTiny + " --heads 0.33 --ffn 0.2 --windows 16 --calibration " + kText + " -o ";
+  ASSERT_EQ(edgeq(options + dir.file("straight") + " --threads 1").code, 0);
+  const std::string output = dir.file("resumed");
+  const Outcome cut =
+      run("( exec " + kEdgeq + " " + options + output + " ) & child=$!; while [ ! -e " + output +
+          ".work/layers.0.safetensors ] && kill -0 $child 2>/dev/null; do sleep 0.01; done; "
+          "kill -TERM $child; wait $child");
+  if (cut.code == 0) GTEST_SKIP() << "the run finished before the signal reached it";
+  EXPECT_EQ(cut.code, 130) << cut.err;
+  EXPECT_FALSE(fs::exists(output));
+  ASSERT_EQ(edgeq(options + output + " --threads 2").code, 0);
+  EXPECT_EQ(read_text_file(output + "/model.safetensors"),
+            read_text_file(dir.file("straight/model.safetensors")));
+}
+
+TEST(Prune, IsAStageOfARecipe) {
+  const TempDir dir;
+  const std::string recipe =
+      dir.write("r.yaml", "calibration: {corpus: \"" + kText +
+                              "\", windows: 4}\nprune: {heads: 0.33, score: wanda}\n"
+                              "rules: [{match: \"*\", quantizer: rtn, scheme: int8-g32-sym}]\n");
+  const std::string packed = dir.file("pruned.packed");
+  const Outcome planned = edgeq("quantize " + recipe + " --dry-run --model " + kTiny);
+  EXPECT_EQ(planned.code, 0) << planned.err;
+  const Outcome made = edgeq("quantize " + recipe + " --model " + kTiny + " -o " + packed);
+  ASSERT_EQ(made.code, 0) << made.err;
+  EXPECT_FALSE(fs::exists(packed + ".prune.work"));
+  EXPECT_THAT(edgeq("inspect --sites " + packed).out, HasSubstr("128 x 192"));
+  const Outcome eval = edgeq("eval " + packed + " --text " + kHeldOut + " --against " + kTiny +
+                             " --context 128 --windows 2 --json");
+  EXPECT_GT(nlohmann::json::parse(eval.out).at("kl_mean"), 0.001);
+  const auto refused = [&](const std::string& stage) {
+    const std::string bad =
+        dir.write("bad.yaml", "prune: " + stage + "\nrules: [{match: \"*\", keep: f16}]\n");
+    return edgeq("quantize " + bad + " --model " + kTiny + " -o " + dir.file("bad.packed"));
+  };
+  expect_error(refused("{heads: 0.33, score: wandb}"), "bad.yaml:1: unknown score \"wandb\"");
+  expect_error(refused("{}"), "prune needs a share");
+  expect_error(refused("{heads: nan}"), "bad.yaml:1");
+  expect_error(refused("{heads: 0.17}"), "which no config says");
+}
+
+TEST(Prune, WhatCannotBeIsOneLineAndNoFolder) {
+  const TempDir dir;
+  const std::string output = " -o " + dir.file("out");
+  for (const char* share : {"0", "1", "-1", "nan", "inf"})
+    for (const char* part : {"--heads", "--ffn", "--blocks"})
+      expect_error(edgeq(fmt::format("{}{} {}{}", kPrune, part, share, output)), "expected");
+  expect_error(edgeq(kPrune + "--heads 0.17" + output), "leaves 5, which no config says");
+  expect_error(edgeq(kPrune + output), "nothing to prune");
+  expect_error(edgeq(kPrune + "--heads 0.33 --score tailor" + output), "unknown score \"tailor\"");
+  expect_error(edgeq(kPrune + "--heads 0.33 --for gptq" + output), "--for is gptq");
+  expect_error(edgeq(kPrune + "--heads 0.33 --blocks 0.25 --score gate --block-score taylor" + output),
+               "different losses");
+  const std::string empty = dir.write("empty.txt", ""), brief = dir.write("brief.txt", "Too short.");
+  for (const std::string& text : {empty, brief})
+    expect_error(edgeq(fmt::format("prune {} --heads 0.33 --calibration {}{}", kTiny, text, output)),
+                 fs::path(text).filename().string());
+  expect_error(edgeq(kPrune + "--heads 0.33 --prove " + dir.file("missing.txt") + output), "missing.txt");
+  EXPECT_FALSE(fs::exists(dir.file("out.work"))) << "what a proof reads is read before anything is cut";
+  const std::string gpt2 = std::string(EDGEQ_SOURCE_DIR) + "/tests/golden/logits/gpt2";
+  expect_error(edgeq("prune " + gpt2 + " --heads 0.5" + output), "no config of a gpt2 model says");
+  const std::string olmo = std::string(EDGEQ_SOURCE_DIR) + "/tests/golden/logits/olmo2";
+  expect_error(edgeq("prune " + olmo + " --heads 0.5" + output), "a head cannot go alone");
+  EXPECT_FALSE(fs::exists(dir.file("out")));
+  const Outcome full = run("ulimit -f 64; exec " + kEdgeq + " " + kPrune + "--heads 0.33" + output);
+  expect_error(full, "out");
+  EXPECT_FALSE(fs::exists(dir.file("out")));
+}
+
+}  // namespace
+}  // namespace edgeq
