@@ -17,8 +17,8 @@ using testing::HasSubstr;
 
 const std::string kPrompt = " --prompt 'She was a good girl, and the dog was a good dog, and she'";
 
-Outcome generate(const std::string& options) {
-  return run(kEdgeqRun + " run " + kTiny + kPrompt + " --tokens 40 " + options);
+Outcome generate(const std::string& options, int tokens = 40) {
+  return run(kEdgeqRun + " run " + kTiny + kPrompt + " --tokens " + std::to_string(tokens) + " " + options);
 }
 
 class CliRun : public testing::Test {
@@ -72,9 +72,10 @@ TEST_F(CliRun, AForeignOrDamagedPromptCacheIsRefusedAndLeftAlone) {
 }
 
 TEST_F(CliRun, SpeculationGivesTheSameTextAndReportsItself) {
-  const Outcome plain = generate("--greedy --tokens 120");
-  const Outcome lookup = generate("--greedy --tokens 120 --stats --lookup");
-  const Outcome draft = generate("--greedy --tokens 120 --stats --draft " + kTiny);
+  const Outcome plain = generate("--greedy", 120);
+  const Outcome lookup = generate("--greedy --stats --lookup", 120);
+  const Outcome draft = generate("--greedy --stats --draft " + kTiny, 120);
+  EXPECT_EQ(plain.code, 0) << plain.err;
   EXPECT_EQ(lookup.out, plain.out) << lookup.err;
   EXPECT_EQ(draft.out, plain.out) << draft.err;
   EXPECT_THAT(lookup.err, HasSubstr("speculation: "));
