@@ -9,7 +9,9 @@ std::atomic<int64_t> count{0};
 }  // namespace
 
 #if defined(__SANITIZE_ADDRESS__)
-#include <sanitizer/allocator_interface.h>
+// As sanitizer/allocator_interface.h has it, which GCC's package on Debian leaves out.
+extern "C" int __sanitizer_install_malloc_and_free_hooks(void (*allocated)(const volatile void*, size_t),
+                                                         void (*freed)(const volatile void*));
 
 namespace {
 void count_one(const volatile void*, size_t) { ++count; }
