@@ -8,6 +8,7 @@ namespace {
 std::atomic<int64_t> count{0};
 }  // namespace
 
+// Names that are not ours to choose. NOLINTBEGIN(readability-identifier-naming,bugprone-reserved-identifier)
 #if defined(__SANITIZE_ADDRESS__)
 // As sanitizer/allocator_interface.h has it, which GCC's package on Debian leaves out.
 extern "C" int __sanitizer_install_malloc_and_free_hooks(void (*allocated)(const volatile void*, size_t),
@@ -39,6 +40,7 @@ void* realloc(void* memory, size_t size) {
 }
 }
 #endif
+// NOLINTEND(readability-identifier-naming,bugprone-reserved-identifier)
 
 namespace edgeq {
 
