@@ -33,6 +33,15 @@ inline Outcome run(const std::string& command) {
 
 inline Outcome edgeq(const std::string& arguments) { return run(kEdgeq + " " + arguments); }
 
+// The command, terminated as soon as the journal of `output` holds its first block. Exit code 0: it was done
+// before the signal reached it.
+inline Outcome edgeq_interrupted(const std::string& arguments, const std::string& output) {
+  return run(
+      "( exec " + kEdgeq + " " + arguments + " ) & child=$!; while [ ! -e " + output +
+      ".work/layers.0.safetensors ] && kill -0 $child 2>/dev/null; do sleep 0.01; done; kill -TERM $child; "
+      "wait $child");
+}
+
 // One line for people: the program's name, then the message; a second line only for a hint.
 inline void expect_error(const Outcome& o, const std::string& says) {
   EXPECT_EQ(o.code, 1) << o.err;

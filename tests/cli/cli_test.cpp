@@ -325,11 +325,7 @@ TEST(Cli, AnInterruptLeavesNoOutputAndTheNextRunContinuesToTheSameBytes) {
       "quantize int4-gptq --model " + kTiny + " --windows 32 --calibration " + kTiny + "/calibration.txt -o ";
   ASSERT_EQ(edgeq(quantize + dir.file("straight")).code, 0);
   const std::string output = dir.file("resumed");
-  // Interrupted as soon as the first block is in the journal.
-  const Outcome cut =
-      run("( exec " + kEdgeq + " " + quantize + output + " ) & child=$!; while [ ! -e " + output +
-          ".work/layers.0.safetensors ] && kill -0 $child 2>/dev/null; do sleep 0.01; done; kill -TERM "
-          "$child; wait $child");
+  const Outcome cut = edgeq_interrupted(quantize + output, output);
   if (cut.code == 0) GTEST_SKIP() << "the run finished before the signal reached it";
   EXPECT_EQ(cut.code, 130) << cut.err;
   EXPECT_THAT(cut.err, HasSubstr("interrupted"));

@@ -87,10 +87,7 @@ TEST(Prune, AnInterruptedRunGoesOnToTheSameBytesForAnyNumberOfThreads) {
       "prune " + kTiny + " --heads 0.33 --ffn 0.2 --windows 16 --calibration " + kText + " -o ";
   ASSERT_EQ(edgeq(options + dir.file("straight") + " --threads 1").code, 0);
   const std::string output = dir.file("resumed");
-  const Outcome cut =
-      run("( exec " + kEdgeq + " " + options + output + " ) & child=$!; while [ ! -e " + output +
-          ".work/layers.0.safetensors ] && kill -0 $child 2>/dev/null; do sleep 0.01; done; "
-          "kill -TERM $child; wait $child");
+  const Outcome cut = edgeq_interrupted(options + output, output);
   if (cut.code == 0) GTEST_SKIP() << "the run finished before the signal reached it";
   EXPECT_EQ(cut.code, 130) << cut.err;
   EXPECT_FALSE(fs::exists(output));

@@ -188,11 +188,7 @@ TEST_P(Family, CorrectionsStaySmallAfterATransform) {
     }
 }
 
-INSTANTIATE_TEST_SUITE_P(, Family, testing::ValuesIn(golden_variants()), [](const auto& info) {
-  std::string name = info.param;
-  std::erase(name, '-');
-  return name;
-});
+INSTANTIATE_TEST_SUITE_P(, Family, testing::ValuesIn(golden_variants()), variant_test_name);
 
 }  // namespace
 }  // namespace edgeq

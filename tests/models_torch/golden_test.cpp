@@ -103,11 +103,7 @@ TEST_P(Golden, TheWalkEndsInTheSameLogits) {
   EXPECT_LE(relative_difference(logits.matrix(), golden.logits.matrix()), kLogitTolerance);
 }
 
-INSTANTIATE_TEST_SUITE_P(, Golden, testing::ValuesIn(golden_variants()), [](const auto& info) {
-  std::string name = info.param;
-  std::erase(name, '-');
-  return name;
-});
+INSTANTIATE_TEST_SUITE_P(, Golden, testing::ValuesIn(golden_variants()), variant_test_name);
 
 TEST(GoldenControl, IgnoringAFeatureOfAVariantIsSeen) {
   const auto no_change = [](ModelConfig&) {};

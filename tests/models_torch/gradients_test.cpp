@@ -176,14 +176,7 @@ TEST_P(Gradients, ThroughTheHeadAreThoseOfFiniteDifferences) {
   ASSERT_EQ(got.site.cols(), vocab);
 }
 
-INSTANTIATE_TEST_SUITE_P(, Gradients,
-                         testing::Values("llama", "qwen2", "qwen3", "gemma2", "olmo2", "granite",
-                                         "stablelm-parallel", "gpt2"),
-                         [](const auto& info) {
-                           std::string name = info.param;
-                           std::erase(name, '-');
-                           return name;
-                         });
+INSTANTIATE_TEST_SUITE_P(, Gradients, testing::ValuesIn(gradient_variants()), variant_test_name);
 
 }  // namespace
 }  // namespace edgeq

@@ -128,14 +128,7 @@ TEST_P(PruneOfADecoder, WhatTheJournalHoldsIsNotMadeAgainAndTheRestIsTheSame) {
   EXPECT_EQ(read_text_file(dir.file("straight/" + last)), whole);
 }
 
-INSTANTIATE_TEST_SUITE_P(, PruneOfADecoder,
-                         testing::Values("llama", "qwen2", "qwen3", "gemma2", "olmo2", "granite",
-                                         "stablelm-parallel", "gpt2"),
-                         [](const auto& info) {
-                           std::string name = info.param;
-                           std::erase(name, '-');
-                           return name;
-                         });
+INSTANTIATE_TEST_SUITE_P(, PruneOfADecoder, testing::ValuesIn(gradient_variants()), variant_test_name);
 
 TEST(PruneConfigs, OfFamiliesWhoseHeadSizeIsWidthByHeadsKeepTheirHeads) {
   PruneSpec heads, channels;

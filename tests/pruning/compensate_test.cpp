@@ -30,21 +30,10 @@ struct Reader {
     }
     for (int64_t i = 0; i < r.size(); ++i) r_now.f32()[i] += 0.1f * drift.f32()[i] - 0.2f;
     stats = stats_of(x_now);
-    stats.cross = moment(x, x_now);
-    stats.residual = moment(r, r_now);
+    stats.cross = moment_of_difference(x, x_now, x_now);
+    stats.residual = moment_of_difference(r, r_now, x_now);
     stats.drift = difference(x, x_now);
     stats.residual_drift = difference(r, r_now);
-  }
-  Tensor moment(const Tensor& a, const Tensor& b) const {
-    Tensor out(DType::f32, {a.cols(), kCols});
-    for (int64_t i = 0; i < a.cols(); ++i)
-      for (int64_t j = 0; j < kCols; ++j) {
-        double sum = 0;
-        for (int64_t t = 0; t < kTokens; ++t)
-          sum += (double(a.matrix()(t, i)) - double(b.matrix()(t, i))) * double(x_now.matrix()(t, j));
-        out.matrix()(i, j) = float(sum / double(kTokens));
-      }
-    return out;
   }
   static Tensor difference(const Tensor& a, const Tensor& b) {
     Tensor out(DType::f32, {a.cols()});

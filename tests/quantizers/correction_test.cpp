@@ -27,19 +27,8 @@ struct Drift {
       for (int64_t j = 0; j < kRows; ++j)
         r_now.matrix()(t, j) += 0.1f * drift.matrix()(t, j) + 0.3f * x_now.matrix()(t, j % kCols);
     stats = stats_of(x_now);
-    stats.cross = moment(x, x_now);
-    stats.residual = moment(r, r_now);
-  }
-  Tensor moment(const Tensor& a, const Tensor& b) const {
-    Tensor out(DType::f32, {a.cols(), kCols});
-    for (int64_t i = 0; i < a.cols(); ++i)
-      for (int64_t j = 0; j < kCols; ++j) {
-        double sum = 0;
-        for (int64_t t = 0; t < kTokens; ++t)
-          sum += (double(a.matrix()(t, i)) - double(b.matrix()(t, i))) * double(x_now.matrix()(t, j));
-        out.matrix()(i, j) = float(sum / double(kTokens));
-      }
-    return out;
+    stats.cross = moment_of_difference(x, x_now, x_now);
+    stats.residual = moment_of_difference(r, r_now, x_now);
   }
   // Mean over tokens of |W X + R - Q x - r|^2, by definition.
   double error(const Tensor& w, const Tensor& q, bool residual) const {

@@ -86,4 +86,17 @@ inline const std::vector<std::string>& all_schemes() {
   return schemes;
 }
 
+// mean over tokens of (a - b) x^T, by its definition: [columns of a, columns of x].
+inline Tensor moment_of_difference(const Tensor& a, const Tensor& b, const Tensor& x) {
+  Tensor out(DType::f32, {a.cols(), x.cols()});
+  for (int64_t i = 0; i < a.cols(); ++i)
+    for (int64_t j = 0; j < x.cols(); ++j) {
+      double sum = 0;
+      for (int64_t t = 0; t < x.rows(); ++t)
+        sum += (double(a.matrix()(t, i)) - double(b.matrix()(t, i))) * double(x.matrix()(t, j));
+      out.matrix()(i, j) = float(sum / double(x.rows()));
+    }
+  return out;
+}
+
 }  // namespace edgeq

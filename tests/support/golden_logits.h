@@ -47,6 +47,20 @@ inline const std::vector<std::string>& golden_variants() {
   return names;
 }
 
+// Of them, the variants whose gradients are taken: every kind of norm, residual, bias and feed-forward once.
+inline const std::vector<std::string>& gradient_variants() {
+  static const std::vector<std::string> names = {
+      "llama", "qwen2", "qwen3", "gemma2", "olmo2", "granite", "stablelm-parallel", "gpt2"};
+  return names;
+}
+
+// A variant as a part of a test's name, which has no dashes.
+inline std::string variant_test_name(const testing::TestParamInfo<std::string>& info) {
+  std::string name = info.param;
+  std::erase(name, '-');
+  return name;
+}
+
 inline GoldenLogits read_golden(const std::string& variant) {
   GoldenLogits golden{.folder = std::string(EDGEQ_SOURCE_DIR) + "/tests/golden/logits/" + variant,
                       .tokens = {},
