@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "calibration/blas.h"
 #include "calibration/cholesky.h"
 #include "core/error.h"
 #include "core/parallel.h"
@@ -14,6 +15,7 @@
 namespace edgeq {
 namespace {
 
+constexpr int64_t kRows = 64;  // of one task
 constexpr double kSmallestRaise = 1e-6, kLargestDamping = 10;
 
 void fill_lower(MatrixView<const float> hessian, std::span<const int64_t> order, double shift,
@@ -64,6 +66,26 @@ void solve_from_right(const DampedFactor& factor, MatrixView<double> rows) {
   for (const CBLAS_TRANSPOSE transpose : {CblasTrans, CblasNoTrans})
     cblas_dtrsm(CblasRowMajor, CblasRight, CblasLower, transpose, CblasNonUnit, int(rows.rows),
                 int(rows.cols), 1, factor.lower.data(), int(rows.cols), rows.data, int(rows.stride));
+}
+
+void for_each_step(MatrixView<const float> weight, const Lack& lack, const DampedFactor& factor,
+                   const std::function<void(int64_t first, MatrixView<const double> steps)>& use) {
+  const int64_t d = weight.cols, k = lack.inputs.cols();
+  const OneBlasThread one_blas_thread;
+  parallel_for((weight.rows + kRows - 1) / kRows, [&](int64_t task) {
+    const int64_t first = task * kRows, count = std::min(kRows, weight.rows - first);
+    std::vector<float> product(size_t(count * k));
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, int(count), int(k), int(d), 1, weight.row(first),
+                int(weight.stride), lack.inputs.f32(), int(k), 0, product.data(), int(k));
+    std::vector<double> storage(product.begin(), product.end());
+    const MatrixView<double> steps(storage.data(), count, k);
+    if (!lack.outputs.empty())
+      for (int64_t r = 0; r < count; ++r)
+        for (int64_t c = 0; c < k; ++c)
+          steps(r, c) += lack.share * double(lack.outputs.matrix()(first + r, c));
+    solve_from_right(factor, steps);
+    use(first, steps);
+  });
 }
 
 }  // namespace edgeq

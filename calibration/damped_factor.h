@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -34,5 +35,19 @@ DampedFactor factor_damped(MatrixView<const float> hessian, double damping);
 // rows [count, d]: rows H'^-1 in place, by two triangular solves from the right, on the calling thread. Under
 // OneBlasThread when several threads do it at once.
 void solve_from_right(const DampedFactor& factor, MatrixView<double> rows);
+
+// What a weight W that reads inputs with these second moments has to move by to bring its outputs nearest to
+// others: (W C + share * R) H'^-1, where C [d, k] is the moment of what its inputs lack with the inputs, and
+// R [out, k], or empty, that of what its outputs lack.
+struct Lack {
+  const Tensor& inputs;   // C
+  const Tensor& outputs;  // R
+  double share = 1;       // of R
+};
+
+// Calls use(first, steps [count, k]) for some rows of W [out, d] after others, several at once. The same for
+// any number of threads.
+void for_each_step(MatrixView<const float> weight, const Lack& lack, const DampedFactor& factor,
+                   const std::function<void(int64_t first, MatrixView<const double> steps)>& use);
 
 }  // namespace edgeq

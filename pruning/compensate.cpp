@@ -1,21 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "pruning/compensate.h"
 
-#include <cblas.h>
-
 #include <algorithm>
 #include <vector>
 
-#include "calibration/blas.h"
 #include "calibration/damped_factor.h"
 #include "core/error.h"
-#include "core/parallel.h"
 #include "pruning/structure.h"
 
 namespace edgeq {
 namespace {
-
-constexpr int64_t kRows = 64;  // of one task
 
 // matrix - a b^T
 void subtract_product(MatrixView<float> matrix, const Tensor& a, const Tensor& b) {
@@ -72,24 +66,13 @@ CompensationNotes compensate(Site& site, std::span<const int64_t> kept, const In
   const DampedFactor factor = factor_damped(moments.hessian.matrix(), how.damping);
   const Tensor before = take_columns(site.weight.matrix(), kept, 1);
   Tensor after(DType::f32, {out, k});
-  const OneBlasThread one_blas_thread;
-  parallel_for((out + kRows - 1) / kRows, [&](int64_t task) {
-    const int64_t first = task * kRows, count = std::min(kRows, out - first);
-    const auto w = std::as_const(site.weight).matrix().slice_rows(first, count);
-    const auto to = after.matrix().slice_rows(first, count);
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, int(count), int(k), int(d), 1, w.data,
-                int(w.stride), moments.cross.f32(), int(k), 0, to.data, int(to.stride));
-    std::vector<double> storage(size_t(count * k));
-    const MatrixView<double> rows(storage.data(), count, k);
-    for (int64_t r = 0; r < count; ++r)
-      for (int64_t c = 0; c < k; ++c) {
-        rows(r, c) = double(to(r, c));
-        if (residual) rows(r, c) += how.residual * double(moments.residual.matrix()(first + r, c));
-      }
-    solve_from_right(factor, rows);
-    for (int64_t r = 0; r < count; ++r)
-      for (int64_t c = 0; c < k; ++c) to(r, c) = float(double(before.matrix()(first + r, c)) + rows(r, c));
-  });
+  const Lack lack{.inputs = moments.cross, .outputs = moments.residual, .share = how.residual};
+  for_each_step(
+      std::as_const(site.weight).matrix(), lack, factor, [&](int64_t first, MatrixView<const double> steps) {
+        for (int64_t r = 0; r < steps.rows; ++r)
+          for (int64_t c = 0; c < k; ++c)
+            after.matrix()(first + r, c) = float(double(before.matrix()(first + r, c)) + steps(r, c));
+      });
   if (centred)
     for (int64_t r = 0; r < out; ++r) {
       Tensor step = Tensor(DType::f32, {k});

@@ -1,23 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "quantizers/correction.h"
 
-#include <cblas.h>
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <vector>
-
-#include "calibration/blas.h"
 #include "calibration/damped_factor.h"
 #include "core/error.h"
-#include "core/parallel.h"
 
 namespace edgeq {
-namespace {
-
-constexpr int64_t kRows = 64;  // of one task
-
-}  // namespace
 
 Correction make_correction(const Options& options) {
   Correction correction;
@@ -45,23 +34,13 @@ CorrectedWeight correct_weight(MatrixView<const float> weight, const InputStats&
   CorrectedWeight result{.target = Tensor(DType::f32, {weight.rows, d}),
                          .damping = factor.damping,
                          .damping_raises = factor.raises};
-  const OneBlasThread one_blas_thread;
-  parallel_for((weight.rows + kRows - 1) / kRows, [&](int64_t task) {
-    const int64_t first = task * kRows, count = std::min(kRows, weight.rows - first);
-    const auto w = weight.slice_rows(first, count);
-    const auto out = result.target.matrix().slice_rows(first, count);
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, int(count), int(d), int(d), 1, w.data,
-                int(w.stride), stats.cross.f32(), int(d), 0, out.data, int(out.stride));
-    std::vector<double> storage(size_t(count * d));
-    const MatrixView<double> rows(storage.data(), count, d);
-    for (int64_t r = 0; r < count; ++r)
-      for (int64_t c = 0; c < d; ++c) {
-        rows(r, c) = double(out(r, c));
-        if (residual) rows(r, c) += double(stats.residual.matrix()(first + r, c));
-      }
-    solve_from_right(factor, rows);
-    for (int64_t r = 0; r < count; ++r)
-      for (int64_t c = 0; c < d; ++c) out(r, c) = float(double(w(r, c)) + correction.strength * rows(r, c));
+  const Tensor none;
+  const Lack lack{.inputs = stats.cross, .outputs = residual ? stats.residual : none};
+  for_each_step(weight, lack, factor, [&](int64_t first, MatrixView<const double> steps) {
+    for (int64_t r = 0; r < steps.rows; ++r)
+      for (int64_t c = 0; c < d; ++c)
+        result.target.matrix()(first + r, c) =
+            float(double(weight(first + r, c)) + correction.strength * steps(r, c));
   });
   return result;
 }
