@@ -56,15 +56,7 @@ void describe_job(const ProofJob& job, const Windows& windows, Report& report) {
   report.target = job.recipe.target;
   report.model_hash = job.checkpoint->hash();
   report.prompt = job.recipe.prove.prompt;
-  if (job.calibration == nullptr) return;
-  report.calibration = job.calibration->name();
-  report.calibration_hash = job.calibration->hash();
-  report.calibration_windows = job.calibration->windows.count();
-  report.calibration_tokens = job.calibration->windows.length;
-  Windows seen = job.calibration->windows;
-  seen.tokens.insert(seen.tokens.end(), job.calibration->tuning.tokens.begin(),
-                     job.calibration->tuning.tokens.end());
-  report.calibrated_share = shared_share(windows, seen);
+  if (job.calibration != nullptr) describe_calibration(*job.calibration, windows, report);
 }
 
 // The first of the calibration windows: enough to see whether the codes fit them better than other text.
@@ -114,6 +106,23 @@ Report blank_report(const Corpus& corpus, const OpenModel& reference, int64_t co
   return report;
 }
 
+void describe_calibration(const Calibration& calibration, const Windows& scored, Report& report) {
+  report.calibration = calibration.name();
+  report.calibration_hash = calibration.hash();
+  report.calibration_windows = calibration.windows.count();
+  report.calibration_tokens = calibration.windows.length;
+  Windows seen = calibration.windows;
+  seen.tokens.insert(seen.tokens.end(), calibration.tuning.tokens.begin(), calibration.tuning.tokens.end());
+  report.calibrated_share = shared_share(scored, seen);
+}
+
+void write_report(const Report& report, const std::string& stem) {
+  constexpr auto kReplace = OutputFile::Existing::replace;
+  write_file(stem + ".json", report_json(report), kReplace);
+  write_file(stem + ".md", report_markdown(report), kReplace);
+  write_file(stem + ".html", report_html(report), kReplace);
+}
+
 void prove_files(const ProofJob& job, ProgressBar& bar) {
   const auto& [spec, corpus, windows, tasks] = job.material;
   const OpenModel reference = open_model(job.recipe.model, Engine::automatic, {.threads = job.threads});
@@ -154,10 +163,7 @@ void prove_files(const ProofJob& job, ProgressBar& bar) {
                      reference_row(floats, report.rows.front().quality, tasks, measure, bar.callback()));
   bar.finish_line();
   const std::string stem = job.files.back().path + ".report";
-  constexpr auto kReplace = OutputFile::Existing::replace;
-  write_file(stem + ".json", report_json(report), kReplace);
-  write_file(stem + ".md", report_markdown(report), kReplace);
-  write_file(stem + ".html", report_html(report), kReplace);
+  write_report(report, stem);
   if (job.json) {
     fmt::print("{}\n", report_json(report));
     return;

@@ -52,6 +52,12 @@ struct ProofJob {
 // A report of this build on this machine, on a text, before anything is measured.
 Report blank_report(const Corpus& corpus, const OpenModel& reference, int64_t context);
 
+// What was calibrated on, and how much of it the scored windows share.
+void describe_calibration(const Calibration& calibration, const Windows& scored, Report& report);
+
+// Writes <stem>.{json,md,html}, over older ones.
+void write_report(const Report& report, const std::string& stem);
+
 // Prints the table (or the JSON) to stdout and writes <output>.report.{json,md,html}.
 void prove_files(const ProofJob& job, ProgressBar& bar);
 

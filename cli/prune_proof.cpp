@@ -8,7 +8,6 @@
 
 #include "cli/open_model.h"
 #include "core/text.h"
-#include "formats/output_file.h"
 #include "models/coded_checkpoint.h"
 #include "models/sites.h"
 #include "recipe/prove.h"
@@ -124,13 +123,7 @@ void prove_pruned(const PruneProof& job, ProgressBar& bar) {
   report.recipe = "prune";
   report.target = job.target;
   report.model_hash = job.checkpoint->hash();
-  if (job.calibration != nullptr) {
-    report.calibration = job.calibration->name();
-    report.calibration_hash = job.calibration->hash();
-    report.calibration_windows = job.calibration->windows.count();
-    report.calibration_tokens = job.calibration->windows.length;
-    report.calibrated_share = shared_share(windows, job.calibration->windows);
-  }
+  if (job.calibration != nullptr) describe_calibration(*job.calibration, windows, report);
   const auto add = [&, &windows = windows, &tasks = tasks](const std::string& name, const std::string& file,
                                                            const OpenModel& open, double seconds) {
     report.rows.push_back(prove({.name = name,
@@ -175,10 +168,7 @@ void prove_pruned(const PruneProof& job, ProgressBar& bar) {
   report.pruning = std::move(pruning);
   bar.finish_line();
   const std::string stem = job.output + ".report";
-  constexpr auto kReplace = OutputFile::Existing::replace;
-  write_file(stem + ".json", report_json(report), kReplace);
-  write_file(stem + ".md", report_markdown(report), kReplace);
-  write_file(stem + ".html", report_html(report), kReplace);
+  write_report(report, stem);
   if (job.json) {
     fmt::print("{}\n", report_json(report));
     return;
