@@ -24,14 +24,12 @@ TokenId first_token(const Tokenizer& tokenizer, int64_t vocab, int64_t window) {
 
 // Windows that are written at once: each weight is read once for all of them.
 constexpr int64_t kTogether = 8;
-constexpr int64_t kPageRoom = 64;  // more than a page: no window waits for another's
 
 // Whole windows: where the model ends a text it begins another in the same window, as in training.
 std::vector<TokenId> write_windows(const LanguageModel& model, const Tokenizer& tokenizer, int64_t count,
                                    int64_t length, const Progress& progress) {
   std::vector<TokenId> tokens(size_t(count * length));
-  const auto batch = model.start_batch({.sequences = std::min(count, kTogether),
-                                        .pool_tokens = std::min(count, kTogether) * (length + kPageRoom)});
+  const auto batch = model.start_batch({.sequences = std::min(count, kTogether), .sequence_tokens = length});
   int64_t done = 0;
   for (int64_t w = 0; w < count; ++w) {
     const auto window = std::span(tokens).subspan(size_t(w * length), size_t(length));

@@ -18,8 +18,8 @@ void check(const BatchOptions& options) {
   if (options.sequences < 1 || options.sequences > Transformer::kMaxRows)
     throw Error(
         fmt::format("a batch of {} sequences; expected 1 to {}", options.sequences, Transformer::kMaxRows));
-  if (options.pool_tokens < 0)
-    throw Error(fmt::format("a KV pool of {} tokens; expected at least 0", options.pool_tokens));
+  for (const int64_t tokens : {options.pool_tokens, options.sequence_tokens})
+    if (tokens < 0) throw Error(fmt::format("a KV pool of {} tokens; expected at least 0", tokens));
 }
 
 }  // namespace
@@ -28,9 +28,10 @@ PackedBatch::PackedBatch(std::shared_ptr<Transformer> model, const KvScheme& kv,
     : model_(std::move(model)), share_prefixes_(options.share_prefixes) {
   check(options);
   const int64_t context = model_->config().context;
+  const int64_t each = options.sequence_tokens != 0 ? options.sequence_tokens : context;
   const int64_t pages = options.pool_tokens != 0
                             ? KvLayout::pages_of(options.pool_tokens)
-                            : options.sequences * KvLayout(model_->config(), kv).most_pages(context);
+                            : options.sequences * KvLayout(model_->config(), kv).most_pages(each);
   pool_ = std::make_shared<KvPool>(model_->config(), kv, pages, options.sequences);
   for (int64_t i = 0; i < options.sequences; ++i) idle_.push_back(std::make_unique<Sequence>(pool_, context));
   running_.reserve(size_t(options.sequences));
