@@ -10,11 +10,10 @@
 #include "core/interrupt.h"
 #include "core/parallel.h"
 #include "core/random.h"
+#include "recipe/head_pieces.h"
 
 namespace edgeq {
 namespace {
-
-constexpr int64_t kHeadTokens = 64;  // whose logits are held at once
 
 // Logits -> probabilities with a common factor; returns their sum.
 double exponentiate(float* row, int64_t count) {
@@ -54,15 +53,12 @@ void BackwardPass::through_head(const WindowLoss& loss, const HeadSeen& seen) {
   parallel_for(std::ssize(gradients_), [&](int64_t w) {
     const Tensor& hidden = walk_.states()[size_t(w)].hidden;
     Tensor& gradient = gradients_[size_t(w)] = Tensor(DType::f32, hidden.shape());
-    for (int64_t first = 0; first < hidden.rows(); first += kHeadTokens) {
-      const int64_t some = std::min(kHeadTokens, hidden.rows() - first);
-      Tensor slice(DType::f32, {some, hidden.cols()});
-      std::copy_n(hidden.matrix().row(first), slice.size(), slice.f32());
+    for_each_head_piece(hidden, [&](int64_t first, const Tensor& rows) {
       const HeadGradients got =
-          backward_.through_head(ends_, slice, [&](MatrixView<float> logits) { loss(w, first, logits); });
-      std::copy_n(got.hidden.f32(), slice.size(), gradient.matrix().row(first));
+          backward_.through_head(ends_, rows, [&](MatrixView<float> logits) { loss(w, first, logits); });
+      std::copy_n(got.hidden.f32(), rows.size(), gradient.matrix().row(first));
       if (seen) seen(w, got.site);
-    }
+    });
   });
 }
 

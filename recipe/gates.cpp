@@ -81,12 +81,6 @@ WindowGates gates_of(const BlockwiseModel& model, const Block& block, const Tens
   return gates;
 }
 
-Tensor tensor_of(const std::vector<double>& values) {
-  Tensor tensor(DType::f32, {std::ssize(values)});
-  std::ranges::transform(values, tensor.f32(), [](double v) { return float(v); });
-  return tensor;
-}
-
 constexpr std::pair<const char*, GateMoments BlockGates::*> kKinds[] = {
     {"heads", &BlockGates::heads}, {"channels", &BlockGates::channels}, {"block", &BlockGates::block}};
 
@@ -95,8 +89,8 @@ void commit(const std::vector<BlockGates>& gates, Journal& journal) {
   for (size_t b = 0; b < gates.size(); ++b)
     for (const auto& [kind, member] : kKinds) {
       const std::string name = layer_site(int64_t(b), kind);
-      result.vectors.push_back({name + ".absolute", tensor_of((gates[b].*member).absolute)});
-      result.vectors.push_back({name + ".square", tensor_of((gates[b].*member).square)});
+      result.vectors.push_back(named_numbers(name + ".absolute", (gates[b].*member).absolute));
+      result.vectors.push_back(named_numbers(name + ".square", (gates[b].*member).square));
     }
   journal.commit(result);
 }
@@ -107,10 +101,7 @@ std::vector<BlockGates> load(const Journal& journal, size_t blocks) {
     throw Error(journal.folder() + ": the part gates does not hold every block");
   std::vector<BlockGates> gates(blocks);
   auto next = result.vectors.begin();
-  const auto values = [&] {
-    const Tensor& tensor = (next++)->tensor;
-    return std::vector<double>(tensor.f32(), tensor.f32() + tensor.size());
-  };
+  const auto values = [&] { return numbers_of<double>((next++)->tensor); };
   for (BlockGates& block : gates)
     for (const auto& [kind, member] : kKinds) {
       (block.*member).absolute = values();

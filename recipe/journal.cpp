@@ -130,6 +130,17 @@ const SiteResult& PartResult::site(std::string_view name) const {
   return *found;
 }
 
+const Tensor& PartResult::vector(std::string_view name) const {
+  const Tensor* found = find_vector(name);
+  if (found == nullptr) throw Error(fmt::format("the journal's part {} does not hold {}", part, name));
+  return *found;
+}
+
+const Tensor* PartResult::find_vector(std::string_view name) const {
+  const auto found = std::ranges::find(vectors, name, &NamedTensor::name);
+  return found == vectors.end() ? nullptr : &found->tensor;
+}
+
 Journal::Journal(std::string folder, const std::string& key) : folder_(std::move(folder)) {
   const fs::path key_path = fs::path(folder_) / "key";
   std::error_code error;

@@ -5,9 +5,11 @@
 // bytes as an uninterrupted one.
 #pragma once
 
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "core/quantized_tensor.h"
@@ -34,7 +36,23 @@ struct PartResult {
   std::vector<NamedTensor> vectors;  // norms, f32
 
   const SiteResult& site(std::string_view name) const;  // Error when it is not in the part
+  const Tensor& vector(std::string_view name) const;    // the same
+  const Tensor* find_vector(std::string_view name) const;
 };
+
+// Numbers as a vector of a part, in f32, and back.
+template <class T>
+NamedTensor named_numbers(std::string name, const std::vector<T>& numbers) {
+  Tensor tensor(DType::f32, {int64_t(numbers.size())});
+  std::transform(numbers.begin(), numbers.end(), tensor.f32(), [](T number) { return float(number); });
+  return {std::move(name), std::move(tensor)};
+}
+template <class T>
+std::vector<T> numbers_of(const Tensor& vector) {
+  std::vector<T> numbers(size_t(vector.size()));
+  std::transform(vector.f32(), vector.f32() + vector.size(), numbers.begin(), [](float v) { return T(v); });
+  return numbers;
+}
 
 // "layers.<n>", and the part that holds a site.
 std::string layer_part(int64_t layer);

@@ -35,26 +35,6 @@ Loss loss_of(const PruneSpec& spec) {
   return units != Loss::none ? units : blocks;
 }
 
-Tensor tensor_of(const std::vector<double>& values) {
-  Tensor tensor(DType::f32, {std::ssize(values)});
-  std::ranges::transform(values, tensor.f32(), [](double v) { return float(v); });
-  return tensor;
-}
-
-Tensor tensor_of(const std::vector<int64_t>& values) {
-  return tensor_of(std::vector<double>(values.begin(), values.end()));
-}
-
-template <class T>
-std::vector<T> values_of(const PartResult& part, std::string_view name) {
-  const auto found = std::ranges::find(part.vectors, name, &NamedTensor::name);
-  if (found == part.vectors.end())
-    throw Error(fmt::format("the journal's part {} does not hold {}", part.part, name));
-  std::vector<T> values;
-  for (int64_t i = 0; i < found->tensor.size(); ++i) values.push_back(T(found->tensor.f32()[i]));
-  return values;
-}
-
 // 1 - E cos(entering, leaving) of a block.
 std::vector<double> influences(const PruneInputs& in, const Progress& progress) {
   const int blocks = int(in.model.config().layers.size());
@@ -133,9 +113,9 @@ class Pruning {
       } else {
         for (const BlockGates& gates : gates_) scores.push_back(gates.block.square[0]);
       }
-      journal_.commit({.part = kBlocksPart, .sites = {}, .vectors = {{"scores", tensor_of(scores)}}});
+      journal_.commit({.part = kBlocksPart, .sites = {}, .vectors = {named_numbers("scores", scores)}});
     }
-    scores = values_of<double>(journal_.load(kBlocksPart), "scores");
+    scores = numbers_of<double>(journal_.load(kBlocksPart).vector("scores"));
     std::ranges::stable_sort(blocks, std::ranges::greater(), [&](int b) { return scores[size_t(b)]; });
     blocks.resize(size_t(stay));
     std::ranges::sort(blocks);
@@ -230,24 +210,23 @@ class Pruning {
       kept.report = {
           .name = site.name, .scheme = "F32", .rows = site.weight.rows(), .cols = site.weight.cols()};
     }
-    result.vectors.push_back({"kept.heads", tensor_of(cut.kept.heads)});
-    result.vectors.push_back({"kept.kv_heads", tensor_of(cut.kept.kv_heads)});
-    result.vectors.push_back({"kept.channels", tensor_of(cut.kept.channels)});
-    if (!cut.head_scores.empty()) result.vectors.push_back({"scores.heads", tensor_of(cut.head_scores)});
+    result.vectors.push_back(named_numbers("kept.heads", cut.kept.heads));
+    result.vectors.push_back(named_numbers("kept.kv_heads", cut.kept.kv_heads));
+    result.vectors.push_back(named_numbers("kept.channels", cut.kept.channels));
+    if (!cut.head_scores.empty()) result.vectors.push_back(named_numbers("scores.heads", cut.head_scores));
     if (!cut.channel_scores.empty())
-      result.vectors.push_back({"scores.channels", tensor_of(cut.channel_scores)});
+      result.vectors.push_back(named_numbers("scores.channels", cut.channel_scores));
     return result;
   }
 
   static LayerCut cut_of(int b, const PartResult& part) {
     LayerCut cut{.block = b, .kept = {}, .head_scores = {}, .channel_scores = {}};
-    cut.kept = {values_of<int64_t>(part, "kept.heads"), values_of<int64_t>(part, "kept.kv_heads"),
-                values_of<int64_t>(part, "kept.channels")};
-    const auto has = [&](std::string_view name) {
-      return std::ranges::find(part.vectors, name, &NamedTensor::name) != part.vectors.end();
-    };
-    if (has("scores.heads")) cut.head_scores = values_of<double>(part, "scores.heads");
-    if (has("scores.channels")) cut.channel_scores = values_of<double>(part, "scores.channels");
+    const auto kept = [&](std::string_view name) { return numbers_of<int64_t>(part.vector(name)); };
+    cut.kept = {kept("kept.heads"), kept("kept.kv_heads"), kept("kept.channels")};
+    if (const Tensor* scores = part.find_vector("scores.heads"))
+      cut.head_scores = numbers_of<double>(*scores);
+    if (const Tensor* scores = part.find_vector("scores.channels"))
+      cut.channel_scores = numbers_of<double>(*scores);
     return cut;
   }
 

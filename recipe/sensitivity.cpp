@@ -189,11 +189,11 @@ class Measurement {
       const PartResult result = journal_.load(sensitivity_part(part));
       for (const size_t i : open_sites(part)) {
         const SitePlan& site = in_.plan.sites[i];
-        const auto found = std::ranges::find(result.vectors, site.name, &NamedTensor::name);
-        if (found == result.vectors.end() || found->tensor.size() != std::ssize(in_.plan.candidates[i]))
+        const Tensor* found = result.find_vector(site.name);
+        if (found == nullptr || found->size() != std::ssize(in_.plan.candidates[i]))
           throw Error(fmt::format("{}: the part {} does not hold what {} needs", journal_.folder(),
                                   result.part, site.name));
-        all[i].assign(found->tensor.f32(), found->tensor.f32() + found->tensor.size());
+        all[i] = numbers_of<double>(*found);
       }
     }
     return all;

@@ -16,13 +16,13 @@
 #include "eval/likelihood.h"
 #include "recipe/compress_site.h"
 #include "recipe/factors.h"
+#include "recipe/head_pieces.h"
 #include "recipe/tune_state.h"
 #include "recipe/walk.h"
 
 namespace edgeq {
 namespace {
 
-constexpr int64_t kHeadTokens = 64;  // whose logits are held at once
 const std::string kStatePart = "tune.state", kTeacherPart = "tune.teacher";
 
 std::string tuned_part(const std::string& part) { return "tuned." + part; }
@@ -31,13 +31,6 @@ Tensor rows_of(const Tensor& tensor, int64_t first, int64_t count) {
   Tensor rows(DType::f32, {count, tensor.cols()});
   std::copy_n(tensor.matrix().row(first), rows.size(), rows.f32());
   return rows;
-}
-
-// Calls visit(first, count) for pieces of so many tokens that logits of them may be held.
-template <class Visit>
-void for_each_piece(int64_t tokens, Visit&& visit) {
-  for (int64_t first = 0; first < tokens; first += kHeadTokens)
-    visit(first, std::min(kHeadTokens, tokens - first));
 }
 
 std::vector<Tensor> hidden_of(const Walk& walk) {
@@ -110,8 +103,9 @@ class Tuner {
   void read_models() {
     teacher_ends_ = in_.model.ends();
     student_ends_ = teacher_ends_;
-    const PartResult table = journal_.load("embedding");
-    restore_site(table.site("embedding"), student_ends_.embedding);
+    table_ = journal_.load("embedding");
+    restore_site(table_.site("embedding"), student_ends_.embedding);
+    table_.sites.clear();  // its codes are not trained
     if (!student_ends_.head.weight.empty())
       restore_site(journal_.load("head").site("head"), student_ends_.head);
     const bool known = journal_.has(kTeacherPart);
@@ -146,12 +140,14 @@ class Tuner {
 
   // The compressed model with these factors.
   void move_ends(std::span<const float> factors, Stored stored) {
-    PartResult table = journal_.load("embedding");
+    PartResult table = table_;
     move_by_factors(table, of_part(factors, 0), tuning_, stored);
     student_ends_.others = std::move(table.vectors);
   }
   Block block_with(int b, std::span<const float> factors, Stored stored) const {
-    PartResult part = journal_.load(layer_part(b));
+    return block_with(b, journal_.load(layer_part(b)), factors, stored);
+  }
+  Block block_with(int b, PartResult part, std::span<const float> factors, Stored stored) const {
     move_by_factors(part, of_part(factors, size_t(b) + 1), tuning_, stored);
     Block block = frames_[size_t(b)];
     parallel_for(std::ssize(block.sites), [&](int64_t i) {
@@ -197,8 +193,8 @@ class Tuner {
     std::vector<double> kl(windows.size(), 0.0);
     parallel_for(std::ssize(windows), [&](int64_t w) {
       const Tensor& hidden = walk.states()[size_t(w)].hidden;
-      for_each_piece(hidden.rows(), [&](int64_t first, int64_t count) {
-        Tensor logits = in_.backward.logits(student_ends_, rows_of(hidden, first, count));
+      for_each_head_piece(hidden, [&](int64_t first, const Tensor& rows) {
+        Tensor logits = in_.backward.logits(student_ends_, rows);
         kl[size_t(w)] += divergence_of(logits.matrix(), windows[size_t(w)], first, 1);
       });
     });
@@ -222,21 +218,19 @@ class Tuner {
   double through_head(const std::vector<int64_t>& windows, std::span<const Tensor> leaving,
                       std::vector<Tensor>& gradients, std::span<float> of_factors) const {
     const auto tokens = double(std::ssize(windows) * in_.windows.length);
-    const PartResult table = journal_.load("embedding");
     std::vector<double> kl(windows.size(), 0.0);
     std::vector<std::vector<float>> sums(windows.size(), std::vector<float>(of_factors.size(), 0.0f));
     parallel_for(std::ssize(windows), [&](int64_t w) {
       const Tensor& hidden = leaving[size_t(w)];
       Tensor& gradient = gradients[size_t(w)] = Tensor(DType::f32, hidden.shape());
       std::vector<float> some(of_factors.size());
-      for_each_piece(hidden.rows(), [&](int64_t first, int64_t count) {
-        const HeadGradients got = in_.backward.through_head(
-            student_ends_, rows_of(hidden, first, count), [&](MatrixView<float> logits) {
+      for_each_head_piece(hidden, [&](int64_t first, const Tensor& rows) {
+        const HeadGradients got =
+            in_.backward.through_head(student_ends_, rows, [&](MatrixView<float> logits) {
               kl[size_t(w)] += divergence_of(logits, windows[size_t(w)], first, float(1 / tokens));
             });
         std::copy_n(got.hidden.f32(), got.hidden.size(), gradient.matrix().row(first));
-        const std::vector<Tensor> tables(table.sites.size());
-        factor_gradients(table, tables, got.others, tuning_, some);
+        factor_gradients(table_, {}, got.others, tuning_, some);
         add_to(sums[size_t(w)], some);
       });
     });
@@ -246,8 +240,8 @@ class Tuner {
 
   void through_block(int b, std::span<const float> factors, std::vector<Tensor> entering,
                      std::vector<Tensor>& gradients, std::span<float> of_factors) const {
-    const Block block = block_with(b, factors, Stored::exact);
     const PartResult part = journal_.load(layer_part(b));
+    const Block block = block_with(b, part, factors, Stored::exact);
     std::vector<std::vector<float>> sums(entering.size(), std::vector<float>(of_factors.size(), 0.0f));
     parallel_for(std::ssize(entering), [&](int64_t w) {
       BlockGradients got = in_.backward.through_block(block, entering[size_t(w)], gradients[size_t(w)],
@@ -332,6 +326,7 @@ class Tuner {
   int blocks_;
   int64_t heldout_, steps_, factors_ = 0;
   std::vector<int64_t> first_factor_;  // of each part, and behind the last
+  PartResult table_;                   // the embedding's norms, without its codes
   Ends teacher_ends_, student_ends_;   // the latter's norm as it was before
   std::vector<Block> frames_;          // without weights
   std::vector<Tensor> teacher_;        // [window] the float model's stream behind its last block

@@ -11,16 +11,9 @@
 namespace edgeq {
 namespace {
 
-NamedTensor named(std::string_view name, const std::vector<float>& values) {
-  Tensor tensor(DType::f32, {std::ssize(values)});
-  std::ranges::copy(values, tensor.f32());
-  return {std::string(name), std::move(tensor)};
-}
-
 std::vector<float> values_of(const PartResult& part, std::string_view name) {
-  const auto found = std::ranges::find(part.vectors, name, &NamedTensor::name);
-  if (found == part.vectors.end() || found->tensor.empty()) return {};
-  return {found->tensor.f32(), found->tensor.f32() + found->tensor.size()};
+  const Tensor* found = part.find_vector(name);
+  return found == nullptr ? std::vector<float>() : numbers_of<float>(*found);
 }
 
 }  // namespace
@@ -59,14 +52,14 @@ PartResult TuneState::as_part(const std::string& name) const {
   std::vector<float> at, kl;
   for (const HeldoutPoint& point : heldout) at.push_back(float(point.step)), kl.push_back(point.kl);
   PartResult part{.part = name, .sites = {}, .vectors = {}};
-  part.vectors = {named("factors", factors),
-                  named("best", best),
-                  named("mean", adam.mean),
-                  named("square", adam.square),
-                  named("heldout_steps", at),
-                  named("heldout_kl", kl),
-                  named("flags", {float(kept), float(int(stop))})};
-  if (!train.empty()) part.vectors.push_back(named("train", train));
+  part.vectors = {named_numbers("factors", factors),
+                  named_numbers("best", best),
+                  named_numbers("mean", adam.mean),
+                  named_numbers("square", adam.square),
+                  named_numbers("heldout_steps", at),
+                  named_numbers("heldout_kl", kl),
+                  named_numbers("flags", std::vector{float(kept), float(int(stop))})};
+  if (!train.empty()) part.vectors.push_back(named_numbers("train", train));
   return part;
 }
 
