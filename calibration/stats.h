@@ -16,6 +16,7 @@ enum Need : unsigned {
   kNeedMoments = 1u << 0,  // abs_max, mean, square_mean: cheap, collected in every walk
   kNeedHessian = 1u << 1,
   kNeedCross = 1u << 2,  // cross and residual: needs the float model's walk beside the compressed one's
+  kNeedDrift = 1u << 3,  // drift and residual_drift, beside kNeedCross
 };
 
 struct InputStats {
@@ -26,7 +27,7 @@ struct InputStats {
   Tensor hessian;      // [d, d] mean x x^T (symmetric, undamped), or empty when not needed
   Tensor cross;        // [d, d] mean (X - x) x^T, or empty with one stream
   Tensor residual;     // [out, d] mean (R - r) x^T for sites that add to the residual stream r, else empty
-  Tensor drift, residual_drift;  // [d] mean X - x, [out] mean R - r; where cross and residual are
+  Tensor drift, residual_drift;  // [d] mean X - x, [out] mean R - r (kNeedDrift), else empty
   // How far the mean squares still moved with the last quarter of the windows: sum_j |m_j - m'_j| / sum_j
   // m_j, m' over the first three quarters. 0 with fewer than four windows, and for statistics from a cache.
   double last_quarter_change = 0;

@@ -43,7 +43,8 @@ const SiteResult& JournalModel::result(std::string_view site) const {
 }
 
 CodedWeight JournalModel::weight(std::string_view site) const {
-  return {.codes = result(site).quantized, .kept = result(site).kept};
+  const SiteResult& found = result(site);
+  return {.codes = found.quantized, .kept = found.kept};
 }
 
 Tensor JournalModel::vector(std::string_view name) const {

@@ -156,7 +156,9 @@ class Pruning {
     const LayerShape& before = in_.model.config().layers[size_t(block.index)];
     const bool cuts = heads ? after.heads != before.heads : after.ffn != before.ffn;
     unsigned needs = cuts ? score_->needs : unsigned(kNeedNothing);
+    const Site& full_reader = original.sites[size_t(block.stages[size_t(stage)].sites[0])];
     if (spec_.compensate) needs |= kNeedHessian | kNeedCross;
+    if (spec_.compensate && !full_reader.bias.empty()) needs |= kNeedDrift;
     const int64_t width = heads ? before.head_dim : 1;
     InputStats inputs;
     if (streams_ && needs != kNeedNothing)
@@ -178,7 +180,7 @@ class Pruning {
     }
     const std::vector<int64_t> columns = columns_of(heads ? cut.kept.heads : cut.kept.channels, width);
     if (spec_.compensate) {
-      Site full = original.sites[size_t(&reader - block.sites.data())];
+      Site full = full_reader;
       with_context(full.name, [&] { compensate(full, columns, inputs, spec_.compensation); });
       reader = std::move(full);
     }

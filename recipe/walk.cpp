@@ -102,11 +102,10 @@ InputStats Streams::stats(unsigned needs, bool adds_to_hidden) const {
   if ((needs & kNeedCross) == 0) return stats;
   EDGEQ_CHECK(reference_.has_value(), "cross moments need two streams");
   stats.cross = input_cross_moment(reference_->states(), now_.states());
+  if (adds_to_hidden) stats.residual = hidden_cross_moment(reference_->states(), now_.states());
+  if ((needs & kNeedDrift) == 0) return stats;
   stats.drift = input_drift(reference_->states(), now_.states());
-  if (adds_to_hidden) {
-    stats.residual = hidden_cross_moment(reference_->states(), now_.states());
-    stats.residual_drift = hidden_drift(reference_->states(), now_.states());
-  }
+  if (adds_to_hidden) stats.residual_drift = hidden_drift(reference_->states(), now_.states());
   return stats;
 }
 
