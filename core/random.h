@@ -33,4 +33,10 @@ class Random {
   uint64_t state_;
 };
 
+// The seed of stream number `stream` of a seed: what is drawn for an item depends on neither order nor number
+// of the others.
+inline uint64_t stream_seed(uint64_t seed, uint64_t stream) {
+  return Random(Random(seed).next() ^ stream).next();
+}
+
 }  // namespace edgeq

@@ -12,7 +12,7 @@ HOMES = {  # include prefix -> where it may appear
     "hdf5.h": r"^(calibration|formats|tests/calibration|tests/formats)/.*\.cpp$",
     "yaml-cpp/": r"^recipe/(parse|device|yaml_reader)\.cpp$",
     "CLI/": r"^cli/",
-    "nlohmann/": r"^(formats|models|eval|cli|recipe|tests/.*)/.*\.cpp$",
+    "nlohmann/": r"^(formats|models|distill|eval|cli|recipe|tests/.*)/.*\.cpp$",
     "omp.h": r"^core/parallel\.cpp$",
 }
 
