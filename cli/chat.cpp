@@ -9,12 +9,9 @@
 #include <iostream>
 
 #include "core/error.h"
+#include "models/prompt.h"
 
 namespace edgeq {
-
-std::vector<TokenId> chat_tokens(const Tokenizer& tokenizer, std::span<const ChatMessage> messages) {
-  return with_bos(tokenizer.encode(tokenizer.apply_chat_template(messages), SpecialTokens::parse), tokenizer);
-}
 
 int64_t keep_common(Session& session, std::span<const TokenId> held, std::span<const TokenId> prompt) {
   const auto same = std::ranges::mismatch(held, prompt).in1 - held.begin();

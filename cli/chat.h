@@ -21,9 +21,6 @@ struct ChatOptions {
 // Throws Error when the model has no template or the conversation outgrows the session; Interrupted.
 void chat(const OpenModel& open, Session& session, int64_t max_tokens, const ChatOptions& options);
 
-// The tokens of a conversation with the assistant's turn opened.
-std::vector<TokenId> chat_tokens(const Tokenizer& tokenizer, std::span<const ChatMessage> messages);
-
 // How many of the session's first tokens, which are `held`, a prompt begins with, without its last one: the
 // session is cut to them.
 int64_t keep_common(Session& session, std::span<const TokenId> held, std::span<const TokenId> prompt);

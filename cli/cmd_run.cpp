@@ -16,6 +16,7 @@
 #include "cli/prompt_cache.h"
 #include "core/error.h"
 #include "core/text.h"
+#include "models/prompt.h"
 
 namespace edgeq {
 namespace {

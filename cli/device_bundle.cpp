@@ -22,6 +22,7 @@
 #include "formats/output_folder.h"
 #include "formats/panels.h"
 #include "models/corpus.h"
+#include "models/prompt.h"
 #include "models/quantization_config.h"
 #include "recipe/device_manifest.h"
 

@@ -9,13 +9,6 @@
 
 namespace edgeq {
 
-std::vector<TokenId> with_bos(std::vector<TokenId> tokens, const Tokenizer& tokenizer) {
-  const bool has_bos = !tokens.empty() && tokenizer.bos() && tokens.front() == *tokenizer.bos();
-  if (tokenizer.adds_bos() && tokenizer.bos() && !has_bos) tokens.insert(tokens.begin(), *tokenizer.bos());
-  if (tokens.empty()) throw Error("the prompt is empty and this model begins without a token of its own");
-  return tokens;
-}
-
 Generation generate(Session& session, const Tokenizer& tokenizer, std::span<const TokenId> prompt,
                     const GenerateOptions& options, const std::function<void()>& on_prompt,
                     const std::function<void(TokenId)>& on_token) {

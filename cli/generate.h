@@ -15,10 +15,6 @@
 
 namespace edgeq {
 
-// BOS in front where the model expects it and the tokens do not begin with it. Throws Error when nothing is
-// left to begin with.
-std::vector<TokenId> with_bos(std::vector<TokenId> tokens, const Tokenizer& tokenizer);
-
 struct GenerateOptions {
   int64_t tokens = 128;  // made at most
   SamplerOptions sampler = {};

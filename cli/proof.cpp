@@ -17,6 +17,7 @@
 #include "formats/hdf5_file.h"
 #include "formats/output_file.h"
 #include "models/any_model.h"
+#include "models/prompt.h"
 #include "recipe/prove.h"
 
 namespace edgeq {

@@ -8,6 +8,7 @@
 #include <numeric>
 #include <set>
 
+#include "tests/distill/well_formed.h"
 #include "tests/support/message.h"
 #include "tests/support/temp_dir.h"
 
@@ -18,10 +19,6 @@ using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::StartsWith;
-
-Tokenizer tiny_tokenizer() {
-  return Tokenizer::from_folder(std::string(EDGEQ_SOURCE_DIR) + "/configs/models/tiny-llama");
-}
 
 // Words that differ from line to line.
 std::string line_of(int i) { return "The keeper wrote down the number " + std::to_string(i * 7919) + "."; }
@@ -42,21 +39,6 @@ class SequencesTest : public testing::Test {
   TempDir dir_;
   Tokenizer tokenizer_ = tiny_tokenizer();
 };
-
-// What every sequence promises.
-void expect_well_formed(const std::vector<Sequence>& sequences, int64_t length) {
-  for (const Sequence& s : sequences) {
-    EXPECT_LE(std::ssize(s.tokens), length);
-    ASSERT_EQ(s.learned.size(), s.tokens.size());
-    ASSERT_FALSE(s.documents.empty());
-    EXPECT_EQ(s.documents.front(), 0);
-    EXPECT_TRUE(std::ranges::is_sorted(s.documents, std::less_equal<>()));
-    for (const int64_t d : s.documents) {
-      ASSERT_LT(d, std::ssize(s.tokens));
-      EXPECT_EQ(s.learned[size_t(d)], 0);
-    }
-  }
-}
 
 // The text of all documents in order, without what begins each.
 std::string text_of(const std::vector<Sequence>& sequences, const Tokenizer& tokenizer) {
