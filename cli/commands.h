@@ -22,6 +22,7 @@ void add_inspect_command(CLI::App& app);
 // edgeq only.
 void add_quantize_command(CLI::App& app);
 void add_prune_command(CLI::App& app);
+void add_traces_command(CLI::App& app);
 void add_compare_command(CLI::App& app);
 void add_calibrate_command(CLI::App& app);
 void add_export_command(CLI::App& app);
