@@ -87,5 +87,91 @@ TEST_F(CliRun, SpeculationWithSamplingIsRefused) {
   EXPECT_EQ(generate("--greedy --lookup --draft " + kTiny).code, 2);
 }
 
+// tiny-llama with a template that spells out the whole history in words that the model knows.
+class CliChat : public testing::Test {
+ protected:
+  void SetUp() override {
+    set_template("{% for m in messages %}{{ m.role }}: {{ m.content }}\\n{% endfor %}");
+  }
+  void set_template(const std::string& text) {
+    std::filesystem::remove_all(model_);
+    std::filesystem::copy(kTiny, model_);
+    std::string config = read_text_file(model_ + "/tokenizer_config.json");
+    config.insert(config.find('{') + 1, "\"chat_template\": \"" + text + "\",");
+    std::filesystem::remove(model_ + "/tokenizer_config.json");
+    std::ofstream(model_ + "/tokenizer_config.json", std::ios::binary) << config;
+  }
+  // A conversation of these lines. The last one has no newline: the end of the input ends it.
+  Outcome talk(const std::string& lines, const std::string& options = "") const {
+    return run("printf '" + lines + "' | " + kEdgeqRun + " run " + model_ + " --chat --greedy --tokens 6 " +
+               options);
+  }
+
+  TempDir dir_;
+  std::string model_ = dir_.file("model");
+};
+
+TEST_F(CliChat, AnswersEveryLineUpToTheEndOfTheInput) {
+  const Outcome one = talk("She was a good girl"), two = talk("She was a good girl\n\nThe dog ran\n");
+  EXPECT_EQ(one.code, 0) << one.err;
+  EXPECT_EQ(two.code, 0) << two.err;
+  EXPECT_THAT(two.out, testing::StartsWith(one.out));  // an empty line is no turn
+  EXPECT_GT(two.out.size(), one.out.size());
+  EXPECT_EQ(talk("").out, "");
+  EXPECT_EQ(talk("/quit\nShe was").out, "");
+}
+
+// The second turn's prompt has the first turn and its answer, of which the session computes nothing again.
+TEST_F(CliChat, RemembersTheHistoryUntilItIsReset) {
+  const Outcome alone = talk("The dog ran"), fresh = talk("She was a good girl\n/reset\nThe dog ran");
+  EXPECT_THAT(fresh.out, testing::EndsWith(alone.out));
+  const auto fed = [&](const std::string& lines) {  // prompt tokens of the last turn, those computed
+    const std::string err = talk(lines, "--stats").err;
+    const size_t last = err.rfind(" prompt tokens"), begin = err.rfind('\n', last);
+    return last == std::string::npos ? -1 : std::stoi(err.substr(begin == std::string::npos ? 0 : begin + 1));
+  };
+  set_template("{% for m in messages %}{{ m.content }} {% endfor %}");
+  const int short_turn = fed("dog"), third = fed("dog\ndog\ndog");
+  EXPECT_GT(short_turn, 0);
+  EXPECT_GT(third, 0);
+  EXPECT_LT(third, 3 * short_turn + 12);  // the whole history is two answers of 6 tokens longer
+  // What comes before the answer is what a single prompt of all turns would be.
+  set_template("{% for m in messages %}{{ m.role }}{{ m.content }}{% endfor %}");
+  const Outcome talked = talk("She was\nThe dog");
+  const std::string answer = talked.out.substr(0, talk("She was").out.size() - 1);
+  set_template("{{ messages[-1].content }}");
+  const Outcome whole =
+      run(kEdgeqRun + " run " + model_ + " --chat --greedy --tokens 6 --prompt 'userShe was" + "assistant" +
+          answer + "userThe dog'");
+  EXPECT_EQ(whole.code, 0) << whole.err;
+  EXPECT_THAT(talked.out, testing::EndsWith(whole.out));
+}
+
+TEST_F(CliChat, ASystemMessageComesFirst) {
+  const Outcome with = talk("The dog", "--system 'Say yes.'"), without = talk("The dog");
+  EXPECT_EQ(with.code, 0) << with.err;
+  set_template(
+      "{% for m in messages %}{{ m.role }}: {{ m.content }}|{% endfor %}{{ raise_exception(messages[0].role) "
+      "}}");
+  expect_error(talk("The dog", "--system 'Say yes.'"), "system");
+  expect_error(talk("The dog"), "user");
+  EXPECT_EQ(without.code, 0);
+}
+
+TEST_F(CliChat, ATemplateThatFailsIsOneLine) {
+  set_template("{{ raise_exception('only one turn, please') }}");
+  expect_error(talk("The dog ran\n"), "only one turn, please");
+  set_template("{% for m in messages %}");
+  expect_error(talk("The dog ran\n"), "chat template");
+  expect_error(run("printf 'x\n' | " + kEdgeqRun + " run " + kTiny + " --chat"), "chat template");
+}
+
+// 512 tokens of context: the turn that does not fit is refused, and how to go on is said.
+TEST_F(CliChat, AConversationBeyondTheContextIsRefused) {
+  std::string line;
+  for (int i = 0; i < 400; ++i) line += "She was a good girl. ";
+  expect_error(talk(line), "the model's context is 512");
+}
+
 }  // namespace
 }  // namespace edgeq
