@@ -133,22 +133,12 @@ unsigned char* KvCache::open(const Side& side, const Place& place) const noexcep
          place.head * side.open_panels.bytes();
 }
 
-void KvCache::write(const Side& side, const Place& place, int64_t row, int64_t col, float value) noexcept {
-  if (side.panels.coded()) {
-    side.open_panels.write(open(side, place), row, col, value);
-  } else {
-    side.panels.write(stored(side, place), row, col, value);
-  }
-}
-
 void KvCache::write(int64_t layer, int64_t head, int64_t position, const float* key,
                     const float* value) noexcept {
   const Place place{layer, head, position / kPage};
   const KvLayout::Layer& l = this->layer(place);
-  for (int64_t d = 0; d < l.head_dim; ++d) {
-    write(l.keys, place, position % kPage, d, key[d]);
-    write(l.values, place, d, position % kPage, value[d]);
-  }
+  written_panels(l.keys).write_row(written(l.keys, place), position % kPage, key);
+  written_panels(l.values).write_column(written(l.values, place), position % kPage, value);
 }
 
 void KvCache::encode(const Side& side, const Place& place) noexcept {

@@ -93,7 +93,13 @@ class KvCache {
   // Where it begins, in its page and in its open page.
   unsigned char* stored(const Side& side, const Place& place) const noexcept;
   unsigned char* open(const Side& side, const Place& place) const noexcept;
-  void write(const Side& side, const Place& place, int64_t row, int64_t col, float value) noexcept;
+  // Where what is written goes first, and its panels there: an open page where codes are made of it later.
+  unsigned char* written(const Side& side, const Place& place) const noexcept {
+    return side.panels.coded() ? open(side, place) : stored(side, place);
+  }
+  static const KvPanels& written_panels(const Side& side) noexcept {
+    return side.panels.coded() ? side.open_panels : side.panels;
+  }
   void encode(const Side& side, const Place& place) noexcept;
   KernelFloatWeight view(const KernelTable& kernels, const Side& side, const Place& place, Page seen,
                          PanelRange range, float* scratch) const noexcept;

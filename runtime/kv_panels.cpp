@@ -46,6 +46,12 @@ Grid choose_grid(const float* column, int64_t rows, int64_t stride, float levels
   return {f32_to_f16(span / levels), offset};
 }
 
+// Neighbours of a row lie a panel's width apart.
+template <class Element, class Convert>
+void scatter(const float* values, int64_t count, Element* out, const Convert& convert) {
+  for (int64_t i = 0; i < count; ++i) out[i * kPanelRows] = convert(values[i]);
+}
+
 }  // namespace
 
 KvPanels::KvPanels(KvType type, int64_t rows, int64_t cols, int64_t group)
@@ -68,13 +74,24 @@ int64_t KvPanels::bytes() const {
   return round_up(coded() ? offsets() + groups() * code_cols() * 2 : panels() * panel_bytes(), 64);
 }
 
-void KvPanels::write(unsigned char* at, int64_t row, int64_t col, float value) const noexcept {
-  const int64_t element = (row / kPanelRows * cols_ + col) * kPanelRows + row % kPanelRows;
+void KvPanels::write_row(unsigned char* at, int64_t row, const float* values) const noexcept {
+  const int64_t first = row / kPanelRows * cols_ * kPanelRows + row % kPanelRows;
   if (type_ == KvType::f32) {
-    std::memcpy(at + element * 4, &value, 4);
+    scatter(values, cols_, reinterpret_cast<float*>(at) + first, [](float value) { return value; });
   } else {
-    const uint16_t half = f32_to_f16(value);
-    std::memcpy(at + element * 2, &half, 2);
+    scatter(values, cols_, reinterpret_cast<uint16_t*>(at) + first, f32_to_f16);
+  }
+}
+
+void KvPanels::write_column(unsigned char* at, int64_t col, const float* values) const noexcept {
+  for (int64_t row = 0; row < rows_; row += kPanelRows) {
+    const int64_t first = (row / kPanelRows * cols_ + col) * kPanelRows;
+    const int64_t count = std::min(kPanelRows, rows_ - row);
+    if (type_ == KvType::f32) {
+      std::copy_n(values + row, count, reinterpret_cast<float*>(at) + first);
+    } else {
+      std::transform(values + row, values + row + count, reinterpret_cast<uint16_t*>(at) + first, f32_to_f16);
+    }
   }
 }
 

@@ -34,8 +34,9 @@ class KvPanels {
   int64_t bytes() const;           // a multiple of 64
   int64_t decoded_floats() const;  // of all panels
 
-  // Stores one value; not for codes.
-  void write(unsigned char* at, int64_t row, int64_t col, float value) const noexcept;
+  // Stores one row, or one column; not for codes.
+  void write_row(unsigned char* at, int64_t row, const float* values) const noexcept;
+  void write_column(unsigned char* at, int64_t col, const float* values) const noexcept;
   // Codes of the f32 panels `floats` of the same rows and columns.
   void encode(const float* floats, unsigned char* at) const noexcept;
   // Panels [range.begin, range.end) for the float matmul, numbered as here: in place, or decoded into
