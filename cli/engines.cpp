@@ -67,6 +67,15 @@ std::unique_ptr<BlockwiseModel> open_blockwise(
 #endif
 }
 
+TrainReport train_on_torch([[maybe_unused]] const TrainInputs& in,
+                           [[maybe_unused]] const Progress& progress) {
+#ifdef EDGEQ_HAS_TORCH
+  return torch_module().train(in, progress);
+#else
+  refuse_torch();
+#endif
+}
+
 std::unique_ptr<BackwardModel> open_backward([[maybe_unused]] const ModelConfig& config) {
 #ifdef EDGEQ_HAS_TORCH
   return torch_module().open_backward(config);

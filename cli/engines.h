@@ -7,6 +7,8 @@
 #include <string>
 
 #include "cli/open_model.h"
+#include "core/progress.h"
+#include "distill/trainer.h"
 #include "models/blockwise_model.h"
 #include "models/gradients.h"
 
@@ -27,5 +29,7 @@ OpenModel open_model(const std::string& path, Engine engine, const RuntimeOption
 std::unique_ptr<BlockwiseModel> open_blockwise(const std::shared_ptr<const Checkpoint>& checkpoint);
 // Its way back. LibTorch.
 std::unique_ptr<BackwardModel> open_backward(const ModelConfig& config);
+// The training loop (distill/trainer.h). LibTorch.
+TrainReport train_on_torch(const TrainInputs& in, const Progress& progress);
 
 }  // namespace edgeq

@@ -38,6 +38,7 @@ int main(int argc, char** argv) {
   edgeq::add_quantize_command(app);
   edgeq::add_prune_command(app);
   edgeq::add_traces_command(app);
+  edgeq::add_distill_command(app);
   edgeq::add_calibrate_command(app);
   edgeq::add_eval_command(app);
   edgeq::add_compare_command(app);

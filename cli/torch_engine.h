@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Loads the float engine (models/torch/module.h) when a command needs it.
+// Loads the float engine (cli/torch_module.h) when a command needs it.
 #pragma once
 
 #include <span>
 #include <string>
 
-#include "models/torch/module.h"
+#include "cli/torch_module.h"
 
 namespace edgeq {
 

@@ -47,7 +47,7 @@ function(edgeq_test folder)
     ENVIRONMENT "OMP_WAIT_POLICY=passive")
 endfunction()
 
-# For an executable that loads the LibTorch module (models/torch/module.h): exports edgeq's symbols, so that both share one core.
+# For an executable that loads the LibTorch module (cli/torch_module.h): exports edgeq's symbols, so that both share one core.
 function(edgeq_loads_torch_module target)
   target_link_options(${target} PRIVATE "LINKER:--dynamic-list=${PROJECT_SOURCE_DIR}/cmake/exports.list")
   set_property(TARGET ${target} APPEND PROPERTY LINK_DEPENDS ${PROJECT_SOURCE_DIR}/cmake/exports.list)

@@ -13,6 +13,7 @@
 #include "core/interrupt.h"
 #include "core/parallel.h"
 #include "core/timer.h"
+#include "distill/adam.h"
 #include "eval/likelihood.h"
 #include "recipe/compress_site.h"
 #include "recipe/factors.h"
@@ -287,8 +288,10 @@ class Tuner {
       return;
     }
     const double way = double(state.steps()) / double(steps_);
-    state.adam.descend(state.factors, gradient, state.steps(),
-                       tuning_.rate * 0.5 * (1 + std::cos(std::numbers::pi * way)));
+    // Factors have small gradients: an epsilon that is smaller yet.
+    const Adam adam{.epsilon = 1e-12F};
+    adam.descend(state.factors, gradient, state.mean, state.square, state.steps(),
+                 tuning_.rate * 0.5 * (1 + std::cos(std::numbers::pi * way)));
     state.train.push_back(float(kl));
     const int64_t every = std::max<int64_t>(1, steps_per_epoch(tuning_) / tuning_.checks);
     if (state.steps() % every == 0 || state.steps() == steps_)

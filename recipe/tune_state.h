@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "eval/tune_report.h"
-#include "recipe/adam.h"
 #include "recipe/journal.h"
 
 namespace edgeq {
@@ -14,8 +13,8 @@ namespace edgeq {
 enum class TuneStop : uint8_t { no, patience, not_finite };
 
 struct TuneState {
-  std::vector<float> factors, best;  // what is trained; the best on held-out windows
-  Adam adam;
+  std::vector<float> factors, best;   // what is trained; the best on held-out windows
+  std::vector<float> mean, square;    // of gradients so far (distill/adam.h)
   std::vector<float> train;           // KL of each step so far
   std::vector<HeldoutPoint> heldout;  // the first before any step
   int64_t kept = 0;                   // index into heldout: where `best` is from

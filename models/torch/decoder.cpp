@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "models/torch/decoder.h"
 
+#include <ATen/Context.h>
 #include <c10/core/GradMode.h>
 #include <fmt/format.h>
 
@@ -129,6 +130,14 @@ NormTensors final_norm_of(const Ends& ends) {
   return {find(ends.others, "final_norm"), find(ends.others, "final_norm.bias")};
 }
 
+bool has_bf16_products() {
+#if defined(__x86_64__)
+  return at::globalContext().hasMKLDNN() && __builtin_cpu_supports("avx512bf16") != 0;
+#else
+  return false;
+#endif
+}
+
 at::Tensor linear(const at::Tensor& x, const LinearTensors& layer) {
   if (layer.bf16) {
     const at::Tensor y = at::linear(x.to(at::kBFloat16), layer.weight.to(at::kBFloat16)).to(at::kFloat);
@@ -166,15 +175,23 @@ at::Tensor Decoder::norm(const at::Tensor& x, const NormTensors& norm) const {
 }
 
 at::Tensor Decoder::embed(const Ends& ends, std::span<const TokenId> tokens, int64_t first) const {
+  const at::Tensor positions = find(ends.others, "positions");
+  return embed(view_of(ends.embedding.weight),
+               positions.defined() ? positions.view({-1, config_.hidden}) : positions, tokens, first);
+}
+
+at::Tensor Decoder::embed(const at::Tensor& table, const at::Tensor& positions,
+                          std::span<const TokenId> tokens, int64_t first) const {
   const auto count = int64_t(tokens.size());
-  const at::Tensor ids = at::from_blob(const_cast<TokenId*>(tokens.data()), {count}, at::kInt);
-  at::Tensor hidden = at::embedding(view_of(ends.embedding.weight), ids);
+  // A copy: the way back reads it when `tokens` may be gone.
+  const at::Tensor ids = at::from_blob(const_cast<TokenId*>(tokens.data()), {count}, at::kInt).clone();
+  at::Tensor hidden = at::embedding(table, ids);
   if (config_.embedding_scale != 1) hidden = hidden * config_.embedding_scale;
   if (!config_.learned_positions) return hidden;
   if (first + count > config_.context)
     throw Error(fmt::format("position {} is asked for; the model has learned {}", first + count - 1,
                             config_.context));
-  return hidden + find(ends.others, "positions").view({-1, config_.hidden}).narrow(0, first, count);
+  return hidden + positions.narrow(0, first, count);
 }
 
 at::Tensor Decoder::qkv_input(const LayerTensors& layer, const at::Tensor& hidden) const {
@@ -229,8 +246,12 @@ at::Tensor Decoder::mlp_update(const LayerTensors& layer, const at::Tensor& down
 
 at::Tensor Decoder::block(const LayerTensors& layer, const LayerShape& shape, const at::Tensor& hidden,
                           KeyValues* past) const {
-  const at::Tensor attended =
-      hidden + attention_update(layer, o_input(layer, shape, qkv_input(layer, hidden), past));
+  return rest_of_block(layer, hidden, o_input(layer, shape, qkv_input(layer, hidden), past));
+}
+
+at::Tensor Decoder::rest_of_block(const LayerTensors& layer, const at::Tensor& hidden,
+                                  const at::Tensor& o_input) const {
+  const at::Tensor attended = hidden + attention_update(layer, o_input);
   const at::Tensor& read = config_.residual == Residual::sequential ? attended : hidden;
   return attended + mlp_update(layer, down_input(layer, up_input(layer, read)));
 }

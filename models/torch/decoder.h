@@ -56,6 +56,9 @@ at::Tensor& vector_of(LayerTensors& layer, int block, std::string_view name);
 LayerTensors weights_of(const Block& block);
 NormTensors final_norm_of(const Ends& ends);
 
+// Whether the CPU multiplies bf16 by instructions of its own: without them LibTorch goes element by element.
+bool has_bf16_products();
+
 // x [tokens, in] -> [tokens, out].
 at::Tensor linear(const at::Tensor& x, const LinearTensors& layer);
 // x / sqrt(mean(x^2) + epsilon) * gain over the last dimension.
@@ -66,8 +69,11 @@ class Decoder {
   explicit Decoder(const ModelConfig& config);
   const ModelConfig& config() const { return config_; }
 
-  // Embedded tokens [tokens, hidden]; the first stands at position `first`.
+  // Embedded tokens [tokens, hidden]; the first stands at position `first`. table [vocab, hidden]; positions
+  // [context, hidden] where they are learned.
   at::Tensor embed(const Ends& ends, std::span<const TokenId> tokens, int64_t first) const;
+  at::Tensor embed(const at::Tensor& table, const at::Tensor& positions, std::span<const TokenId> tokens,
+                   int64_t first) const;
 
   // What the sites of each stage read, [tokens, in].
   at::Tensor qkv_input(const LayerTensors& layer, const at::Tensor& hidden) const;
@@ -84,6 +90,9 @@ class Decoder {
   // One block over the residual stream [tokens, hidden].
   at::Tensor block(const LayerTensors& layer, const LayerShape& shape, const at::Tensor& hidden,
                    KeyValues* past) const;
+  // The same from what its output projection reads.
+  at::Tensor rest_of_block(const LayerTensors& layer, const at::Tensor& hidden,
+                           const at::Tensor& o_input) const;
   // What the head reads.
   at::Tensor head_input(const Ends& ends, const at::Tensor& hidden) const;
   at::Tensor head_input(const NormTensors& final_norm, const at::Tensor& hidden) const;

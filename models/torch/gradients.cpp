@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "models/gradients.h"
 
-#include <ATen/Context.h>
 #include <c10/core/GradMode.h>
 #include <c10/core/InferenceMode.h>
 
@@ -28,15 +27,6 @@ at::Tensor probe(const Site& site, int64_t tokens) {
 // Zeros where the loss does not depend on the leaf.
 Tensor gradient_of(const at::Tensor& leaf) {
   return leaf.grad().defined() ? tensor_of(leaf.grad()) : Tensor(DType::f32, leaf.sizes().vec());
-}
-
-// Without such instructions LibTorch multiplies bf16 element by element.
-bool has_bf16_products() {
-#if defined(__x86_64__)
-  return at::globalContext().hasMKLDNN() && __builtin_cpu_supports("avx512bf16") != 0;
-#else
-  return false;
-#endif
 }
 
 LayerTensors weights_of(const Block& block, Products products) {

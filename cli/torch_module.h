@@ -7,6 +7,7 @@
 
 #include <memory>
 
+#include "distill/trainer.h"
 #include "models/blockwise_model.h"
 #include "models/gradients.h"
 #include "models/import.h"
@@ -20,6 +21,7 @@ struct TorchModule {
   std::unique_ptr<BlockwiseModel> (*open_blockwise)(std::shared_ptr<const Checkpoint>);
   std::unique_ptr<LanguageModel> (*open_model)(const Checkpoint&);
   std::unique_ptr<BackwardModel> (*open_backward)(const ModelConfig&);
+  TrainReport (*train)(const TrainInputs&, const Progress&);
 };
 
 inline constexpr const char* kTorchModuleFile = "libedgeq_torch.so";

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <filesystem>
+#include <memory>
+
+#include "cli/commands.h"
+#include "cli/engines.h"
+#include "cli/progress_bar.h"
+#include "cli/ship_check.h"
+#include "core/error.h"
+#include "core/parallel.h"
+#include "core/text.h"
+#include "formats/output_folder.h"
+#include "formats/staged_output.h"
+#include "models/any_model.h"
+#include "recipe/distill_model.h"
+#include "recipe/prune_model.h"
+
+namespace edgeq {
+namespace {
+
+struct DistillArgs {
+  std::string recipe, output, target;
+  int threads = 0;
+  bool dry_run = false, overwrite = false, json = false, quiet = false;
+};
+
+// The form that is written: as asked, else packed where codes were trained, else as the student's file is.
+std::string target_of(const DistillArgs& args, const DistillRecipe& recipe, const Beginning& beginning) {
+  if (!args.target.empty()) return args.target;
+  if (!recipe.target.empty()) return recipe.target;
+  return beginning.codes.empty() ? float_target_of(*beginning.like) : "packed";
+}
+
+std::string plan_text(const DistillRecipe& recipe, const Beginning& beginning, const Dataset& data) {
+  const TrainSpec& train = recipe.training.train;
+  std::string text =
+      fmt::format("student      {} weights, {} layers{}\n", beginning.student.config.weight_count(),
+                  beginning.student.config.layers.size(),
+                  beginning.codes.empty()
+                      ? ""
+                      : fmt::format(", {} sites trained through their rounding", beginning.codes.size()));
+  text += fmt::format("data         {}\n", data_text(data));
+  for (const LossTerm& term : train.losses)
+    text += fmt::format("loss         {} x {:g}{}\n", loss_name(term.kind), term.weight,
+                        term.weight == term.final_weight ? "" : fmt::format(" to {:g}", term.final_weight));
+  return text + fmt::format("training     {} tokens, {} sequences a step, rate {:g}\n", train.tokens,
+                            train.batch, train.rate);
+}
+
+std::string report_json_text(const std::string& output, const TrainReport& report) {
+  std::string looks;
+  for (const HeldoutLook& look : report.looks)
+    looks += fmt::format("{}{{\"step\": {}, \"tokens\": {}, \"kl\": {:.6g}, \"log_loss\": {:.6g}}}",
+                         looks.empty() ? "" : ", ", look.step, look.tokens, look.kl, look.log_loss);
+  return fmt::format(
+      "{{\"output\": \"{}\", \"steps\": {}, \"tokens\": {}, \"seconds\": {:.3f}, \"tokens_per_second\": "
+      "{:.1f}, "
+      "\"arithmetic\": \"{}\", \"kept\": {}, \"teacher_log_loss\": {:.6g}, \"heldout\": [{}]}}\n",
+      output, report.steps, report.tokens, report.seconds, report.tokens_per_second(), report.arithmetic,
+      report.kept, report.teacher_log_loss, looks);
+}
+
+void distill_command(DistillArgs& args) {
+  if (args.threads != 0) set_thread_count(args.threads);
+  args.output = without_slash(args.output);
+  const DistillRecipe recipe = load_distill_recipe(args.recipe);
+  const auto teacher = recipe.teacher.empty() ? nullptr : open_any_checkpoint(recipe.teacher);
+  const auto model = recipe.student.model.empty() ? nullptr : open_any_checkpoint(recipe.student.model);
+  const Checkpoint& speaks = model != nullptr ? *model : *teacher;
+  if (model != nullptr && teacher != nullptr) common_vocab(*model, *teacher);
+  if (!args.overwrite && !args.output.empty()) refuse_existing(args.output);
+  const Dataset data =
+      read_training_data(recipe.training.data, speaks.tokenizer(), recipe.training.train.seed);
+  if (recipe.training.data.length > speaks.config().context)
+    throw Error(fmt::format("recipe {}: length {} is longer than the model's context of {}", args.recipe,
+                            recipe.training.data.length, speaks.config().context));
+  Beginning beginning = begin_student(recipe.student, model, teacher, recipe.training.train.seed);
+  const auto target = parse_target(target_of(args, recipe, beginning));
+  target->check(beginning.student.config);
+  if (!args.json) fmt::print("{}", plan_text(recipe, beginning, data));
+  if (args.dry_run) return;
+  if (args.output.empty()) throw Error("no output; expected -o FOLDER");
+  make_folder_of(args.output);
+  const auto not_run = run_check_obstacle(beginning.student.config);
+  const std::string folder = args.output + ".work";
+  ProgressBar bar(args.quiet || args.json);
+  const auto stepped = [&](const TrainReport& so_far) {
+    bar.set_detail(fmt::format("loss {:.4f}, {:.0f} tokens/s", so_far.losses.front().back(),
+                               so_far.tokens_per_second()));
+  };
+  const Distilled done = distill({.spec = recipe.training,
+                                  .title = recipe.title,
+                                  .beginning = std::move(beginning),
+                                  .teacher = teacher,
+                                  .data = data,
+                                  .folder = folder,
+                                  .adapters = recipe.student.adapters,
+                                  .train = &train_on_torch,
+                                  .stepped = stepped},
+                                 bar.callback());
+  bar.finish_line();
+  const Shipped shipped =
+      ship({.source = *done.model,
+            .target = *target,
+            .output = args.output,
+            .existing = args.overwrite ? OutputFile::Existing::replace : OutputFile::Existing::refuse,
+            .run = not_run ? RunCheck() : run_check(args.threads)});
+  write_file(args.output + ".report.json", report_json_text(args.output, done.report),
+             OutputFile::Existing::replace);
+  std::filesystem::remove_all(folder);
+  if (args.json) {
+    fmt::print("{}", report_json_text(args.output, done.report));
+    return;
+  }
+  fmt::print("{}\n{}: {} as {}\nreport {}.report.json\n", train_summary(done.report), args.output,
+             bytes_text(shipped.bytes), target->name(), args.output);
+  if (not_run) fmt::print("note: read back equal, not run: {}\n", *not_run);
+}
+
+}  // namespace
+
+void add_distill_command(CLI::App& app) {
+  const auto args = std::make_shared<DistillArgs>();
+  CLI::App* command = app.add_subcommand(
+      "distill", "Trains a student after a teacher: a smaller model, a pruned one, or one that is rounded");
+  command->add_option("recipe", args->recipe, "a YAML file: teacher, student, data, losses, train")
+      ->required();
+  command->add_option("-o,--output", args->output, "folder to write; a file for packed and GGUF targets");
+  command->add_option("--for", args->target, "target (edgeq list targets); default: as the student is");
+  command->add_option("--threads", args->threads, "threads, 0: all cores")->check(CLI::Range(0, 256));
+  command->add_flag("--dry-run", args->dry_run, "print student, data and losses, and stop");
+  command->add_flag("--overwrite", args->overwrite, "replace an existing output");
+  command->add_flag("--json", args->json, "print the report as JSON");
+  command->add_flag("--quiet", args->quiet, "no progress");
+  command->footer(
+      "Examples:\n"
+      "  edgeq distill heal.yaml -o llama-healed\n"
+      "  edgeq distill heal.yaml --dry-run\n"
+      "A training that was stopped or killed goes on from its last checkpoint with the same command.");
+  command->callback([args] { distill_command(*args); });
+}
+
+}  // namespace edgeq

@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+#include <yaml-cpp/yaml.h>
+
+#include <filesystem>
+
+#include "core/error.h"
+#include "recipe/distill_recipe.h"
+#include "recipe/yaml_reader.h"
+
+namespace edgeq {
+namespace {
+
+using Fields = YamlReader::Fields;
+
+// A number of at least 0; YamlReader::positive is for those above it.
+double number(const YamlReader& reader, const YAML::Node& node, std::string_view what) {
+  const std::string text = reader.scalar(node, what);
+  size_t used = 0;
+  double value = -1;
+  try {
+    value = std::stod(text, &used);
+  } catch (const std::exception&) {
+    used = 0;
+  }
+  if (used == 0 || used != text.size() || !(value >= 0) || value > 1e18)
+    reader.fail(node, fmt::format("{} is \"{}\"; expected a number of at least 0", what, text));
+  return value;
+}
+
+bool flag(const YamlReader& reader, const YAML::Node& node, const char* what) {
+  const std::string text = reader.scalar(node, what);
+  if (text != "true" && text != "false")
+    reader.fail(node, fmt::format("{} is \"{}\"; expected true or false", what, text));
+  return text == "true";
+}
+
+// One path or a list of them.
+std::vector<std::string> paths(const YamlReader& reader, const YAML::Node& node, std::string_view what) {
+  std::vector<std::string> found;
+  const auto add = [&](const YAML::Node& one) { found.push_back(reader.path(one, what)); };
+  node.IsSequence() ? reader.list(node, what, add) : add(node);
+  return found;
+}
+
+// `0.3`, or `[1, 0.1]`: from the first step to the last.
+void parse_weight(const YamlReader& reader, const YAML::Node& node, LossTerm& term) {
+  if (!node.IsSequence()) {
+    term.weight = term.final_weight = number(reader, node, "weight");
+    return;
+  }
+  if (node.size() != 2)
+    reader.fail(node, "a weight has one number or two, at the first step and at the last");
+  term.weight = number(reader, node[0], "weight");
+  term.final_weight = number(reader, node[1], "weight");
+}
+
+// `forward_kl`, or `forward_kl: {weight: 1, temperature: 2}`.
+LossTerm parse_loss_term(const YamlReader& reader, const YAML::Node& node) {
+  LossTerm term;
+  const auto kind_of = [&](const YAML::Node& name) {
+    const std::string text = reader.scalar(name, "a loss");
+    return reader.at(name, [&] { return parse_loss(text); });
+  };
+  if (!node.IsMap()) {
+    term.kind = kind_of(node);
+    return term;
+  }
+  if (node.size() != 1)
+    reader.fail(node, fmt::format("a loss has {} names; expected one, with its options", node.size()));
+  term.kind = kind_of(node.begin()->first);
+  reader.map(
+      node.begin()->second, loss_name(term.kind),
+      {{"weight", [&](const YAML::Node& n) { parse_weight(reader, n, term); }},
+       {"temperature", [&](const YAML::Node& n) { term.temperature = number(reader, n, "temperature"); }},
+       {"mix", [&](const YAML::Node& n) { term.mix = number(reader, n, "mix"); }},
+       {"matched", [&](const YAML::Node& n) { term.matched = reader.count(n, "matched", 1); }},
+       {"heads", [&](const YAML::Node& n) { term.heads = reader.count(n, "heads", 1); }}});
+  return term;
+}
+
+TrainingData parse_data(const YamlReader& reader, const YAML::Node& node) {
+  TrainingData data;
+  reader.map(
+      node, "data",
+      {{"texts", [&](const YAML::Node& n) { data.texts = paths(reader, n, "texts"); }},
+       {"traces", [&](const YAML::Node& n) { data.traces = paths(reader, n, "traces"); }},
+       {"held_out_texts",
+        [&](const YAML::Node& n) { data.held_out_texts = paths(reader, n, "held_out_texts"); }},
+       {"length", [&](const YAML::Node& n) { data.length = reader.count(n, "length", 2); }},
+       {"held_out", [&](const YAML::Node& n) { data.held_out = number(reader, n, "held_out"); }},
+       {"held_out_sequences",
+        [&](const YAML::Node& n) { data.held_out_sequences = reader.count(n, "held_out_sequences", 1); }},
+       {"chat", [&](const YAML::Node& n) { data.chat = flag(reader, n, "chat"); }}});
+  if (data.texts.empty() && data.traces.empty()) reader.fail(node, "data has neither texts nor traces");
+  return data;
+}
+
+void parse_train(const YamlReader& reader, const YAML::Node& node, TrainSpec& spec) {
+  const auto take = [&](double& into, const char* what) {
+    return [&reader, &into, what](const YAML::Node& n) { into = number(reader, n, what); };
+  };
+  const auto count = [&](int64_t& into, const char* what, int64_t low) {
+    return [&reader, &into, what, low](const YAML::Node& n) { into = reader.count(n, what, low); };
+  };
+  reader.map(node, "train",
+             {{"tokens", count(spec.tokens, "tokens", 1)},
+              {"batch", count(spec.batch, "batch", 1)},
+              {"rate", take(spec.rate, "rate")},
+              {"warmup", take(spec.warmup, "warmup")},
+              {"final_rate", take(spec.final_rate, "final_rate")},
+              {"decay", take(spec.decay, "decay")},
+              {"clip", take(spec.clip, "clip")},
+              {"checkpoint_blocks", count(spec.checkpoint_blocks, "checkpoint_blocks", 0)},
+              {"save_minutes", take(spec.save_minutes, "save_minutes")},
+              {"looks", count(spec.looks, "looks", 1)},
+              {"patience", count(spec.patience, "patience", 0)},
+              {"seed", [&](const YAML::Node& n) { spec.seed = uint64_t(reader.count(n, "seed", 0)); }},
+              {"arithmetic", [&](const YAML::Node& n) {
+                 const std::string text = reader.scalar(n, "arithmetic");
+                 if (text != "f32" && text != "bf16")
+                   reader.fail(n, fmt::format("arithmetic is \"{}\"; expected f32 or bf16", text));
+                 spec.arithmetic = text == "f32" ? Arithmetic::f32 : Arithmetic::bf16;
+               }}});
+  if (spec.tokens == 0) reader.fail(node, "train has no tokens; expected how many to train on, in all");
+}
+
+StudentSpec parse_student(const YamlReader& reader, const YAML::Node& node) {
+  StudentSpec student;
+  bool shaped = false;
+  const auto size = [&](int64_t& into, const char* what) {
+    return [&, what](const YAML::Node& n) { into = reader.count(n, what, 1), shaped = true; };
+  };
+  reader.map(
+      node, "student",
+      {{"model", [&](const YAML::Node& n) { student.model = reader.path(n, "model"); }},
+       {"layers", size(student.shape.layers, "layers")},
+       {"hidden", size(student.shape.hidden, "hidden")},
+       {"heads", size(student.shape.heads, "heads")},
+       {"kv_heads", size(student.shape.kv_heads, "kv_heads")},
+       {"head_dim", size(student.shape.head_dim, "head_dim")},
+       {"ffn", size(student.shape.ffn, "ffn")},
+       {"init",
+        [&](const YAML::Node& n) {
+          const std::string text = reader.scalar(n, "init");
+          if (text != "teacher" && text != "random")
+            reader.fail(n, fmt::format("init is \"{}\"; expected teacher or random", text));
+          student.from_teacher = text == "teacher";
+        }},
+       {"adapters",
+        [&](const YAML::Node& n) {
+          reader.map(
+              n, "adapters",
+              {{"rank", [&](const YAML::Node& r) { student.adapters.rank = reader.count(r, "rank", 1); }},
+               {"alpha",
+                [&](const YAML::Node& a) { student.adapters.alpha = reader.positive(a, "alpha", 1e6); }}});
+          if (student.adapters.rank == 0) reader.fail(n, "adapters have no rank");
+        }},
+       {"quantize", [&](const YAML::Node& n) {
+          const std::string text = reader.scalar(n, "quantize");
+          student.scheme = reader.at(n, [&] { return parse_scheme(text); });
+        }}});
+  if (!student.model.empty() && (shaped || student.from_teacher))
+    reader.fail(node, "student has both a model and a shape or init; expected one of the two");
+  if (student.adapters.rank > 0 && student.scheme)
+    reader.fail(node, "student has both adapters and quantize; rounding is trained on whole weights");
+  return student;
+}
+
+Fields training_fields(const YamlReader& reader, TrainingSpec& training) {
+  return {{"data", [&](const YAML::Node& n) { training.data = parse_data(reader, n); }},
+          {"losses",
+           [&](const YAML::Node& n) {
+             reader.list(n, "losses", [&](const YAML::Node& loss) {
+               training.train.losses.push_back(parse_loss_term(reader, loss));
+             });
+           }},
+          {"train", [&](const YAML::Node& n) { parse_train(reader, n, training.train); }}};
+}
+
+void check(const YamlReader& reader, const YAML::Node& node, const TrainingSpec& training, bool has_teacher) {
+  if (training.data.texts.empty() && training.data.traces.empty()) reader.fail(node, "there is no data");
+  if (training.train.tokens == 0) reader.fail(node, "there is no train: {tokens: ...}");
+  reader.at(node, [&] { validate(training.train, has_teacher); });
+}
+
+}  // namespace
+
+DistillRecipe parse_distill_recipe(std::string_view yaml, const std::string& file) {
+  const YamlReader reader("recipe", file);
+  const YAML::Node root = reader.load(yaml);
+  DistillRecipe recipe;
+  recipe.name = std::filesystem::path(file).stem().string();
+  bool has_student = false;
+  Fields fields = training_fields(reader, recipe.training);
+  fields.emplace("title", [&](const YAML::Node& n) { recipe.title = reader.scalar(n, "title"); });
+  fields.emplace("teacher", [&](const YAML::Node& n) { recipe.teacher = reader.path(n, "teacher"); });
+  fields.emplace("student", [&](const YAML::Node& n) {
+    recipe.student = parse_student(reader, n);
+    has_student = true;
+  });
+  fields.emplace("for", [&](const YAML::Node& n) { recipe.target = reader.scalar(n, "for"); });
+  reader.map(root, "the recipe", fields);
+  if (recipe.title.empty()) recipe.title = recipe.name;
+  if (!has_student)
+    reader.fail(root, "there is no student; expected {model: ...} or a shape such as {layers: 4}");
+  if (recipe.teacher.empty() && recipe.student.model.empty())
+    reader.fail(root, "a student that is made anew takes its shape from a teacher, and there is none");
+  auto& losses = recipe.training.train.losses;
+  if (losses.empty())
+    losses.push_back({.kind = recipe.teacher.empty() ? LossKind::cross_entropy : LossKind::forward_kl});
+  check(reader, root, recipe.training, !recipe.teacher.empty());
+  return recipe;
+}
+
+DistillRecipe load_distill_recipe(const std::string& path) {
+  return parse_distill_recipe(read_yaml_file("recipe", path), path);
+}
+
+}  // namespace edgeq

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+// `edgeq distill` on the model that the repository carries.
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "tests/cli/binaries.h"
+#include "tests/support/temp_dir.h"
+
+namespace edgeq {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::AllOf;
+using testing::HasSubstr;
+
+const std::string kText = kTiny + "/calibration.txt", kHeldOut = kTiny + "/heldout.txt";
+
+// A recipe of few steps.
+std::string recipe(const TempDir& dir, const std::string& student, const std::string& more = "",
+                   const std::string& teacher = kTiny) {
+  return dir.write("r.yaml",
+                   fmt::format("teacher: {}\nstudent: {}\n"
+                               "data: {{texts: {}, held_out_texts: {}, length: 128, held_out_sequences: 8}}\n"
+                               "train: {{tokens: 8000, batch: 4, rate: 1e-3, looks: 2, arithmetic: f32}}\n{}",
+                               teacher, student, kText, kHeldOut, more));
+}
+
+double gained(const nlohmann::json& report) {
+  const auto& looks = report.at("heldout");
+  return looks.at(report.at("kept").get<size_t>()).at("kl").get<double>() /
+         looks.at(0).at("kl").get<double>();
+}
+
+TEST(Distill, HealsAModelOfFewerLayersAndWritesAFolder) {
+  const TempDir dir;
+  const std::string output = dir.file("student");
+  const std::string command = "distill " + recipe(dir, "{layers: 3, init: teacher}") + " -o " + output;
+  const Outcome made = edgeq(command + " --json");
+  ASSERT_EQ(made.code, 0) << made.err;
+  EXPECT_LT(gained(nlohmann::json::parse(made.out)), 0.9);
+  EXPECT_EQ(nlohmann::json::parse(read_text_file(output + "/config.json")).at("num_hidden_layers"), 3);
+  EXPECT_FALSE(fs::exists(output + ".work"));
+  EXPECT_EQ(edgeq("run " + output + " --prompt 'She was' --tokens 4 --greedy").code, 0);
+  expect_error(edgeq(command), "already exists");
+}
+
+TEST(Distill, TrainsThroughTheRoundingOfAPackedFile) {
+  const TempDir dir;
+  const std::string output = dir.file("student.packed");
+  const Outcome made = edgeq("distill " + recipe(dir, "{model: " + kTiny + ", quantize: int3-g64-sym}") +
+                             " -o " + output + " --json");
+  ASSERT_EQ(made.code, 0) << made.err;
+  EXPECT_LT(gained(nlohmann::json::parse(made.out)), 0.95);
+  EXPECT_THAT(edgeq("inspect " + output).out, HasSubstr("int3-g64-sym"));
+  // Its codes are what a second training begins from.
+  const Outcome again = edgeq("distill " + recipe(dir, "{model: " + output + "}") + " --dry-run");
+  EXPECT_THAT(again.out, HasSubstr("28 sites trained through their rounding")) << again.err;
+}
+
+TEST(Distill, BadRecipesAreOneLine) {
+  const TempDir dir;
+  const auto run = [&](const std::string& file) { return edgeq("distill " + file + " --dry-run"); };
+  expect_error(run(recipe(dir, "{model: " + kTiny + ", layers: 2}")), "both a model and a shape");
+  expect_error(run(recipe(dir, "{layers: 9, init: teacher}")), "which has 4");
+  expect_error(run(recipe(dir, "{layers: 2, init: random}", "losses: [klx]\n")), "there is no loss \"klx\"");
+  expect_error(run(recipe(dir, "{layers: 2}", "losses: [{forward_kl: {temperature: 0}}]\n")), "temperature");
+  expect_error(run(recipe(dir, "{heads: 5}")), "5 heads are not a multiple");
+  expect_error(run(recipe(dir, "{layers: 2}", "", "nowhere")), "nowhere");
+  expect_error(run(dir.write("e.yaml", "student: {layers: 2}\ndata: {texts: a.txt}\ntrain: {tokens: 5}\n")),
+               "takes its shape from a teacher");
+}
+
+}  // namespace
+}  // namespace edgeq
