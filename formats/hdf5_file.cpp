@@ -112,6 +112,14 @@ Handle stored_type(DType dtype) {
   }
 }
 
+// How an object is created: without the times that the library would write into it, so that equal contents
+// are equal bytes.
+Handle without_times(hid_t kind, const std::string& doing) {
+  Handle list(H5Pcreate(kind), H5Pclose, doing);
+  check(H5Pset_obj_track_times(list, false), doing);
+  return list;
+}
+
 // The newest file format: only it has checksums over the metadata.
 Handle newest_format() {
   Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose, "make a file");
@@ -155,8 +163,9 @@ Hdf5Group::~Hdf5Group() {
 
 Hdf5Group Hdf5Group::create_group(const std::string& name) {
   EDGEQ_CHECK(!name.empty() && name.find('/') == std::string::npos, "a group's name is one HDF5 link");
-  return Hdf5Group(check_id(H5Gcreate2(id_, name.c_str(), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT),
-                            fmt::format("write group {}", name)));
+  const std::string doing = fmt::format("write group {}", name);
+  const Handle timeless = without_times(H5P_GROUP_CREATE, doing);
+  return Hdf5Group(check_id(H5Gcreate2(id_, name.c_str(), H5P_DEFAULT, timeless, H5P_DEFAULT), doing));
 }
 
 Hdf5Group Hdf5Group::open_group(const std::string& name) const {
@@ -227,7 +236,7 @@ void Hdf5Group::write(const std::string& name, const TensorView& values, Packing
   chunk[0] = (dims[0] + chunks - 1) / chunks;
 
   const Handle space(H5Screate_simple(int(rank), dims.data(), nullptr), H5Sclose, doing);
-  const Handle layout(H5Pcreate(H5P_DATASET_CREATE), H5Pclose, doing);
+  const Handle layout = without_times(H5P_DATASET_CREATE, doing);
   check(H5Pset_chunk(layout, int(rank), chunk.data()), doing);
   if (packing == Packing::deflate) check(H5Pset_deflate(layout, 1), doing);
   check(H5Pset_fletcher32(layout), doing);
@@ -258,7 +267,8 @@ void Hdf5Group::flush() { check(H5Fflush(id_, H5F_SCOPE_GLOBAL), "write the file
 Hdf5Group create_hdf5(const std::string& path) {
   quiet();
   const Handle access = newest_format();
-  const Handle file(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access), H5Fclose, "create the file");
+  const Handle timeless = without_times(H5P_FILE_CREATE, "create the file");
+  const Handle file(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, timeless, access), H5Fclose, "create the file");
   return Hdf5Group(open_root(file));
 }
 
