@@ -8,6 +8,15 @@ namespace edgeq {
 
 void request_interrupt() noexcept;  // async-signal-safe
 void clear_interrupt() noexcept;
-void check_interrupt();  // throws Interrupted
+void check_interrupt();  // throws Interrupted, unless one is held
+
+// While one lives, an interrupt waits: for work that would leave things half changed.
+class InterruptHold {
+ public:
+  InterruptHold() noexcept;
+  ~InterruptHold();
+  InterruptHold(const InterruptHold&) = delete;
+  InterruptHold& operator=(const InterruptHold&) = delete;
+};
 
 }  // namespace edgeq

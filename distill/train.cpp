@@ -32,22 +32,18 @@ std::span<float> floats_of(const at::Tensor& tensor) {
   return {tensor.data_ptr<float>(), size_t(tensor.numel())};
 }
 
-// body(tensor, first, count) over slices of all tensors, on all threads.
-template <class Body>
-void for_each_part(const std::vector<Trained>& tensors, Body&& body) {
-  std::vector<std::pair<size_t, int64_t>> slices;
-  for (size_t i = 0; i < tensors.size(); ++i)
-    for (int64_t first = 0; first < tensors[i].values.numel(); first += kSlice) slices.emplace_back(i, first);
-  parallel_for(std::ssize(slices), [&](int64_t s) {
-    const auto [tensor, first] = slices[size_t(s)];
-    body(size_t(s), tensor, size_t(first), size_t(std::min(kSlice, tensors[tensor].values.numel() - first)));
-  });
-}
-
-int64_t slice_count(const std::vector<Trained>& tensors) {
-  int64_t count = 0;
-  for (const Trained& t : tensors) count += (t.values.numel() + kSlice - 1) / kSlice;
-  return count;
+// Numbers [first, first + count) of a tensor.
+struct Slice {
+  size_t tensor, first, count;
+};
+std::vector<Slice> slices_of(const std::vector<Trained>& tensors) {
+  std::vector<Slice> slices;
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    const int64_t size = tensors[i].values.numel();
+    for (int64_t first = 0; first < size; first += kSlice)
+      slices.push_back({i, size_t(first), size_t(std::min(kSlice, size - first))});
+  }
+  return slices;
 }
 
 class Training {
@@ -67,6 +63,7 @@ class Training {
       moving_.push_back(
           {trained.name, floats_of(trained.values), floats_of(means_.back()), floats_of(squares_.back())});
     }
+    slices_ = slices_of(trainee_.trained());
     const int64_t per_step = spec_.batch * token_count(in_.train) / std::ssize(in_.train);
     state_.report.steps = std::max<int64_t>(1, (spec_.tokens + per_step - 1) / per_step);
     state_.report.parameters = trainee_.size();
@@ -79,9 +76,10 @@ class Training {
     if (std::filesystem::exists(checkpoint_)) state_ = load_state(checkpoint_, key_, moving_);
     TrainReport& report = state_.report;
     Timer since_saved;
-    if (!in_.held_out.empty() && report.looks.empty()) look();
     try {
-      while (state_.step < report.steps && report.stopped.empty()) {
+      while (true) {
+        if (look_is_due()) look();
+        if (state_.step == report.steps || !report.stopped.empty()) break;
         check_interrupt();
         step();
         report_progress(progress, "train", state_.step, report.steps);
@@ -91,7 +89,7 @@ class Training {
           since_saved = Timer();
         }
       }
-    } catch (const Interrupted&) {  // between two steps, or in one that changed nothing yet
+    } catch (const Interrupted&) {  // between two steps, or in one or a look that changed nothing yet
       save();
       throw;
     }
@@ -141,8 +139,14 @@ class Training {
     state_.report.tokens += counts.tokens;
     ++state_.step;
     state_.report.seconds += timer.seconds();
-    const int64_t every = std::max<int64_t>(1, state_.report.steps / spec_.looks);
-    if (!in_.held_out.empty() && (state_.step % every == 0 || state_.step == state_.report.steps)) look();
+  }
+
+  // Before the first step, every so many, and after the last; once at each.
+  bool look_is_due() const {
+    const TrainReport& report = state_.report;
+    const int64_t every = std::max<int64_t>(1, report.steps / spec_.looks);
+    const bool looked = !report.looks.empty() && report.looks.back().step == state_.step;
+    return !in_.held_out.empty() && !looked && (state_.step % every == 0 || state_.step == report.steps);
   }
 
   // Summed over the batch in its order, at the weights; losses are added up.
@@ -177,18 +181,22 @@ class Training {
   }
 
   double gradient_length(const std::vector<at::Tensor>& gradients) {
-    std::vector<double> sums(size_t(slice_count(trainee_.trained())), 0.0);
-    for_each_part(trainee_.trained(), [&](size_t s, size_t tensor, size_t first, size_t count) {
+    std::vector<double> sums(slices_.size(), 0.0);
+    parallel_for(std::ssize(slices_), [&](int64_t s) {
+      const auto& [tensor, first, count] = slices_[size_t(s)];
       if (!gradients[tensor].defined()) return;
       for (const float g : floats_of(gradients[tensor]).subspan(first, count))
-        sums[s] += double(g) * double(g);
+        sums[size_t(s)] += double(g) * double(g);
     });
     return std::sqrt(std::accumulate(sums.begin(), sums.end(), 0.0));
   }
 
   void descend(const std::vector<at::Tensor>& gradients, double factor) {
     const double rate = rate_at(spec_, state_.step, state_.report.steps);
-    for_each_part(trainee_.trained(), [&](size_t, size_t tensor, size_t first, size_t count) {
+    const InterruptHold
+        hold;  // weights before the step beside others after it would be no state of the training
+    parallel_for(std::ssize(slices_), [&](int64_t s) {
+      const auto& [tensor, first, count] = slices_[size_t(s)];
       if (!gradients[tensor].defined()) return;
       const std::span<float> gradient = floats_of(gradients[tensor]).subspan(first, count);
       if (factor != 1)
@@ -247,6 +255,7 @@ class Training {
   std::string checkpoint_, best_, key_;
   std::vector<at::Tensor> means_, squares_;
   std::vector<Moving> moving_;
+  std::vector<Slice> slices_;  // of all of moving_
   TrainState state_;
   std::vector<int64_t> order_;
   int64_t order_epoch_ = 0;

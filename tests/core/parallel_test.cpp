@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <numeric>
 #include <vector>
 
 #include "core/error.h"
@@ -40,6 +41,19 @@ TEST_P(Parallel, InnerLoopsRunInOrderOnTheirThread) {
   std::vector<std::vector<int64_t>> seen(8);
   parallel_for(8, [&](int64_t i) { parallel_for(5, [&](int64_t j) { seen[size_t(i)].push_back(j); }); });
   for (const auto& s : seen) EXPECT_EQ(s, (std::vector<int64_t>{0, 1, 2, 3, 4}));
+}
+
+TEST_P(Parallel, FinishesUnderAHoldAndStopsAfterIt) {
+  std::vector<int> done(1000, 0);
+  {
+    const InterruptHold hold;
+    parallel_for(1000, [&](int64_t i) {
+      request_interrupt();
+      done[size_t(i)] = 1;
+    });
+  }
+  EXPECT_EQ(std::accumulate(done.begin(), done.end(), 0), 1000);
+  EXPECT_THROW(check_interrupt(), Interrupted);
 }
 
 TEST_P(Parallel, StopsWhenInterrupted) {

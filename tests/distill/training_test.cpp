@@ -8,6 +8,7 @@
 #include <filesystem>
 
 #include "core/error.h"
+#include "core/interrupt.h"
 #include "core/parallel.h"
 #include "core/random.h"
 #include "distill/fake_quant.h"
@@ -231,6 +232,28 @@ TEST_F(Training, GoesOnAfterAKillAsIfThereHadBeenNone) {
   FloatModel again = random_model(small_config(2), 3);
   const TrainReport resumed = run(again, s, folder("cut"));
   EXPECT_EQ(resumed.losses, expected.losses);
+  EXPECT_TRUE(equal(again, whole));
+}
+
+TEST_F(Training, WritesACheckpointWhenItIsInterruptedAndGoesOnFromThere) {
+  const TrainSpec s = spec(LossKind::cross_entropy, 12);
+  FloatModel whole = random_model(small_config(2), 3), cut = random_model(small_config(2), 3);
+  const TrainReport expected = run(whole, s, folder("whole"));
+  // After the sixth step, where a look at held-out text is due as well.
+  EXPECT_THROW(run(cut, s, folder("cut"), nullptr, nullptr, {},
+                   [](const TrainReport& r) {
+                     if (r.losses[0].size() == 6) request_interrupt();
+                   }),
+               Interrupted);
+  clear_interrupt();
+  FloatModel again = random_model(small_config(2), 3);
+  const TrainReport resumed = run(again, s, folder("cut"));
+  EXPECT_EQ(resumed.losses, expected.losses);
+  ASSERT_EQ(resumed.looks.size(), expected.looks.size());
+  for (size_t i = 0; i < expected.looks.size(); ++i) {
+    EXPECT_EQ(resumed.looks[i].step, expected.looks[i].step);
+    EXPECT_EQ(resumed.looks[i].log_loss, expected.looks[i].log_loss);
+  }
   EXPECT_TRUE(equal(again, whole));
 }
 
