@@ -50,19 +50,6 @@ std::string plan_text(const DistillRecipe& recipe, const Beginning& beginning, c
                             train.batch, train.rate);
 }
 
-std::string report_json_text(const std::string& output, const TrainReport& report) {
-  std::string looks;
-  for (const HeldoutLook& look : report.looks)
-    looks += fmt::format("{}{{\"step\": {}, \"tokens\": {}, \"kl\": {:.6g}, \"log_loss\": {:.6g}}}",
-                         looks.empty() ? "" : ", ", look.step, look.tokens, look.kl, look.log_loss);
-  return fmt::format(
-      "{{\"output\": \"{}\", \"steps\": {}, \"tokens\": {}, \"seconds\": {:.3f}, \"tokens_per_second\": "
-      "{:.1f}, "
-      "\"arithmetic\": \"{}\", \"kept\": {}, \"teacher_log_loss\": {:.6g}, \"heldout\": [{}]}}\n",
-      output, report.steps, report.tokens, report.seconds, report.tokens_per_second(), report.arithmetic,
-      report.kept, report.teacher_log_loss, looks);
-}
-
 void distill_command(DistillArgs& args) {
   if (args.threads != 0) set_thread_count(args.threads);
   args.output = without_slash(args.output);
@@ -70,10 +57,11 @@ void distill_command(DistillArgs& args) {
   const auto teacher = recipe.teacher.empty() ? nullptr : open_any_checkpoint(recipe.teacher);
   const auto model = recipe.student.model.empty() ? nullptr : open_any_checkpoint(recipe.student.model);
   const Checkpoint& speaks = model != nullptr ? *model : *teacher;
-  if (model != nullptr && teacher != nullptr) common_vocab(*model, *teacher);
+  const Tokenizer tokenizer = speaks.tokenizer();
+  const int64_t common =
+      teacher != nullptr ? common_vocab(tokenizer, speaks.config().vocab, *teacher) : speaks.config().vocab;
   if (!args.overwrite && !args.output.empty()) refuse_existing(args.output);
-  const Dataset data =
-      read_training_data(recipe.training.data, speaks.tokenizer(), recipe.training.train.seed);
+  const Dataset data = read_training_data(recipe.training.data, tokenizer, recipe.training.train.seed);
   if (recipe.training.data.length > speaks.config().context)
     throw Error(fmt::format("recipe {}: length {} is longer than the model's context of {}", args.recipe,
                             recipe.training.data.length, speaks.config().context));
@@ -95,6 +83,7 @@ void distill_command(DistillArgs& args) {
                                   .title = recipe.title,
                                   .beginning = std::move(beginning),
                                   .teacher = teacher,
+                                  .common_vocab = common,
                                   .data = data,
                                   .folder = folder,
                                   .adapters = recipe.student.adapters,
@@ -108,11 +97,11 @@ void distill_command(DistillArgs& args) {
             .output = args.output,
             .existing = args.overwrite ? OutputFile::Existing::replace : OutputFile::Existing::refuse,
             .run = not_run ? RunCheck() : run_check(args.threads)});
-  write_file(args.output + ".report.json", report_json_text(args.output, done.report),
-             OutputFile::Existing::replace);
+  const std::string report = train_json(done.report, args.output) + "\n";
+  write_file(args.output + ".report.json", report, OutputFile::Existing::replace);
   std::filesystem::remove_all(folder);
   if (args.json) {
-    fmt::print("{}", report_json_text(args.output, done.report));
+    fmt::print("{}", report);
     return;
   }
   fmt::print("{}\n{}: {} as {}\nreport {}.report.json\n", train_summary(done.report), args.output,

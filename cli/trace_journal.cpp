@@ -57,7 +57,7 @@ TraceJournal::TraceJournal(std::string path, const Key& key) : path_(std::move(p
 
 void TraceJournal::read(const Key& key) {
   const auto mapped = MappedFile::open(path_);
-  const std::string_view text(reinterpret_cast<const char*>(mapped->bytes().data()), mapped->bytes().size());
+  const std::string_view text = mapped->text();
   size_t whole = 0;  // bytes of lines that are to be kept
   for (size_t end = text.find('\n'); end != std::string_view::npos; end = text.find('\n', whole)) {
     const std::string_view line = text.substr(whole, end - whole);

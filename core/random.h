@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdint>
 #include <numbers>
+#include <span>
 
 namespace edgeq {
 
@@ -32,6 +33,11 @@ class Random {
  private:
   uint64_t state_;
 };
+
+// Normal numbers of mean 0 and this deviation.
+inline void fill_normal(std::span<float> out, double deviation, Random& random) {
+  for (float& x : out) x = float(deviation * random.normal());
+}
 
 // The seed of stream number `stream` of a seed: what is drawn for an item depends on neither order nor number
 // of the others.

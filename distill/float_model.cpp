@@ -15,13 +15,10 @@ namespace edgeq {
 namespace {
 
 constexpr double kDeviation = 0.02;
-// Sites of a block and the stages that read them, as load_block() has them.
-constexpr std::string_view kLayers = "layers.";
 
 Tensor normal_tensor(const Shape& shape, double deviation, Random& random) {
   Tensor tensor(DType::f32, shape);
-  std::generate(tensor.f32(), tensor.f32() + tensor.size(),
-                [&] { return float(deviation * random.normal()); });
+  fill_normal({tensor.f32(), size_t(tensor.size())}, deviation, random);
   return tensor;
 }
 
@@ -44,11 +41,6 @@ Site random_site(const SiteShape& shape, double deviation, Random& random) {
 NamedTensor initial_vector(const VectorShape& shape, Random& random) {
   if (shape.cols != 0) return {shape.name, normal_tensor({shape.size}, kDeviation, random)};
   return {shape.name, constant(shape.size, shape.name.ends_with(".bias") ? 0.0F : 1.0F)};
-}
-
-// "layers.7.attn.q_proj" as the same part of another layer.
-std::string renamed(const std::string& name, int64_t layer) {
-  return layer_site(layer, std::string_view(name).substr(name.find('.', kLayers.size()) + 1));
 }
 
 }  // namespace
@@ -78,6 +70,8 @@ std::vector<Parameter> parameters_of(FloatModel& model) {
   return all;
 }
 
+bool is_matrix(const Parameter& parameter) { return parameter.values->shape().size() == 2; }
+
 FloatModel random_model(const ModelConfig& config, uint64_t seed) {
   validate(config);
   Random random(seed);
@@ -102,19 +96,20 @@ FloatModel random_model(const ModelConfig& config, uint64_t seed) {
   return model;
 }
 
-FloatModel thinned_model(const FloatModel& teacher, int64_t layers) {
-  const auto had = std::ssize(teacher.blocks);
+FloatModel thinned_model(const Checkpoint& teacher, int64_t layers) {
+  const std::vector<LayerShape>& shapes = teacher.config().layers;
+  const auto had = std::ssize(shapes);
   if (layers < 1 || layers > had)
     throw Error(fmt::format("a student of {} layers is to have the teacher's, which has {}", layers, had));
-  FloatModel model{.config = teacher.config, .ends = teacher.ends, .blocks = {}};
+  FloatModel model{.config = teacher.config(), .ends = load_ends(teacher), .blocks = {}};
   model.config.layers.clear();
   for (int64_t l = 0; l < layers; ++l) {
     const int64_t from = layers == 1 ? 0 : std::llround(double(l) * double(had - 1) / double(layers - 1));
-    model.config.layers.push_back(teacher.config.layers[size_t(from)]);
-    Block block = teacher.blocks[size_t(from)];
+    model.config.layers.push_back(shapes[size_t(from)]);
+    Block block = load_block(teacher, int(from));
     block.index = int(l);
-    for (Site& site : block.sites) site.name = renamed(site.name, l);
-    for (NamedTensor& other : block.others) other.name = renamed(other.name, l);
+    for (Site& site : block.sites) site.name = layer_site(l, part_in_layer(site.name));
+    for (NamedTensor& other : block.others) other.name = layer_site(l, part_in_layer(other.name));
     model.blocks.push_back(std::move(block));
   }
   return model;

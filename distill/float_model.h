@@ -28,6 +28,7 @@ struct Parameter {
   Tensor* values;
 };
 std::vector<Parameter> parameters_of(FloatModel& model);
+bool is_matrix(const Parameter& parameter);
 
 // A model of these shapes, its weights normal with a deviation of 0.02, those that write into the residual
 // stream of 0.02 / sqrt(2 layers) (GPT-2), norms 1, biases 0.
@@ -35,6 +36,6 @@ FloatModel random_model(const ModelConfig& config, uint64_t seed);
 
 // The teacher's tables and norms, and `layers` of its blocks: the first, the last and the ones evenly between
 // them. Throws Error unless 1 <= layers <= the teacher's.
-FloatModel thinned_model(const FloatModel& teacher, int64_t layers);
+FloatModel thinned_model(const Checkpoint& teacher, int64_t layers);
 
 }  // namespace edgeq

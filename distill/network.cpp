@@ -5,7 +5,7 @@
 
 namespace edgeq {
 
-Weights weights_of(FloatModel& model, std::span<const at::Tensor> tensors, Arithmetic arithmetic) {
+Weights weights_of(const FloatModel& model, std::span<const at::Tensor> tensors, Arithmetic arithmetic) {
   size_t next = 0;
   const auto take = [&](const Tensor& like) { return like.empty() ? at::Tensor() : tensors[next++]; };
   const bool bf16 = arithmetic == Arithmetic::bf16;
@@ -41,8 +41,8 @@ Arithmetic runnable(Arithmetic arithmetic) {
 at::Tensor rounded_for(const Parameter& parameter, const at::Tensor& values, Arithmetic arithmetic) {
   // The embedding is looked up as well as multiplied where it is tied: it stays f32 and is rounded at the
   // head.
-  const bool matrix = parameter.values->shape().size() == 2 && parameter.name != "embedding";
-  return arithmetic == Arithmetic::bf16 && matrix ? values.to(at::kBFloat16) : values;
+  const bool rounded = is_matrix(parameter) && parameter.name != "embedding";
+  return arithmetic == Arithmetic::bf16 && rounded ? values.to(at::kBFloat16) : values;
 }
 
 at::Tensor Network::embed(const Weights& weights, const Sequence& sequence) const {

@@ -27,7 +27,7 @@ struct Weights {
 
 // `tensors` in the order of parameters_of(model); of `model` only names and shapes are read. With bf16
 // products the matrices of blocks and head may be bf16 themselves.
-Weights weights_of(FloatModel& model, std::span<const at::Tensor> tensors, Arithmetic arithmetic);
+Weights weights_of(const FloatModel& model, std::span<const at::Tensor> tensors, Arithmetic arithmetic);
 // bf16 where the CPU has instructions for it, f32 elsewhere.
 Arithmetic runnable(Arithmetic arithmetic);
 // What a parameter is multiplied as: matrices of blocks and head are rounded under bf16, all else is f32.

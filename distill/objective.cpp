@@ -2,13 +2,12 @@
 #include "distill/objective.h"
 
 #include <c10/core/GradMode.h>
-#include <c10/core/InferenceMode.h>
+
 #include <fmt/format.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 #include "core/error.h"
 #include "core/random.h"
@@ -35,9 +34,7 @@ at::Tensor first_projection(int64_t from, int64_t to, uint64_t seed) {
   if (from == to) return at::eye(from, at::kFloat);
   Random random(seed);
   at::Tensor matrix = at::empty({from, to}, at::kFloat);
-  const double deviation = 1 / std::sqrt(double(from));
-  std::generate_n(matrix.data_ptr<float>(), matrix.numel(),
-                  [&] { return float(deviation * random.normal()); });
+  fill_normal({matrix.data_ptr<float>(), size_t(matrix.numel())}, 1 / std::sqrt(double(from)), random);
   return matrix;
 }
 
@@ -59,7 +56,8 @@ void check_relation(int64_t heads, const FloatModel& model, std::string_view who
 
 }  // namespace
 
-Objective::Objective(const TrainSpec& spec, FloatModel& student, FloatModel* teacher, int64_t common_vocab)
+Objective::Objective(const TrainSpec& spec, const FloatModel& student, FloatModel* teacher,
+                     int64_t common_vocab)
     : terms_(spec.losses),
       arithmetic_(runnable(spec.arithmetic)),
       student_(student),
@@ -154,7 +152,8 @@ Piece Objective::differentiate(const Sequence& sequence, std::span<const at::Ten
   const Weights weights = weights_of(student_, std::span<const at::Tensor>(leaves).first(own), arithmetic_);
   const Predictions predictions = predictions_of(sequence);
   const at::Tensor rows = indices(predictions.rows);
-  const Lesson lesson = teach(sequence, rows);
+  const bool taught = std::ranges::any_of(terms_, needs_teacher, &LossTerm::kind);
+  const Lesson lesson = taught ? teach(sequence, rows) : Lesson();
   const int64_t blocks = std::ssize(student_.blocks), spans = (blocks + span_ - 1) / span_;
 
   std::vector<at::Tensor> entering(static_cast<size_t>(spans));

@@ -33,7 +33,7 @@ struct StepCounts {
 class Objective {
  public:
   // Models outlive it; of the student only shapes are read. teacher: null where no term needs one.
-  Objective(const TrainSpec& spec, FloatModel& student, FloatModel* teacher, int64_t common_vocab);
+  Objective(const TrainSpec& spec, const FloatModel& student, FloatModel* teacher, int64_t common_vocab);
 
   // Matrices that are trained beside the student: projections of hidden states, [student's, teacher's width].
   const std::vector<std::pair<std::string, at::Tensor>>& beside() const { return beside_; }
@@ -66,7 +66,7 @@ class Objective {
 
   const std::vector<LossTerm>& terms_;
   Arithmetic arithmetic_;
-  FloatModel& student_;
+  const FloatModel& student_;
   int64_t common_, span_;
   Network network_;
   std::optional<Network> teacher_network_;

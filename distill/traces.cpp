@@ -176,8 +176,7 @@ TraceFile read_traces(const std::string& path, TraceFields fields, double broken
     throw Error(fmt::format("a limit of {} on broken lines; expected a share from 0 to 1", broken_limit));
   const auto mapped = MappedFile::open(path);
   return with_context(path, [&] {
-    const std::string_view text(reinterpret_cast<const char*>(mapped->bytes().data()),
-                                mapped->bytes().size());
+    const std::string_view text = mapped->text();
     TraceFile file{.name = std::filesystem::path(path).filename().string()};
     int64_t number = 0;
     for (const std::string_view line : split(text, '\n')) {

@@ -193,8 +193,7 @@ class Training {
 
   void descend(const std::vector<at::Tensor>& gradients, double factor) {
     const double rate = rate_at(spec_, state_.step, state_.report.steps);
-    const InterruptHold
-        hold;  // weights before the step beside others after it would be no state of the training
+    const InterruptHold hold;  // half of the weights moved would be no state to go on from
     parallel_for(std::ssize(slices_), [&](int64_t s) {
       const auto& [tensor, first, count] = slices_[size_t(s)];
       if (!gradients[tensor].defined()) return;

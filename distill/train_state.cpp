@@ -5,7 +5,6 @@
 
 #include <cstring>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "core/error.h"
@@ -14,36 +13,6 @@
 
 namespace edgeq {
 namespace {
-
-using nlohmann::json;
-
-json report_json(const TrainReport& r) {
-  json looks = json::array();
-  for (const HeldoutLook& look : r.looks) looks.push_back({look.step, look.tokens, look.kl, look.log_loss});
-  return {{"steps", r.steps},
-          {"tokens", r.tokens},
-          {"parameters", r.parameters},
-          {"terms", r.terms},
-          {"losses", r.losses},
-          {"looks", looks},
-          {"teacher_log_loss", r.teacher_log_loss},
-          {"kept", r.kept},
-          {"seconds", r.seconds},
-          {"stopped", r.stopped},
-          {"arithmetic", r.arithmetic}};
-}
-
-TrainReport report_of(const json& j) {
-  TrainReport r;
-  r.steps = j.at("steps"), r.tokens = j.at("tokens"), r.parameters = j.at("parameters");
-  r.terms = j.at("terms").get<std::vector<std::string>>();
-  r.losses = j.at("losses").get<std::vector<std::vector<float>>>();
-  for (const json& look : j.at("looks"))
-    r.looks.push_back({.step = look.at(0), .tokens = look.at(1), .kl = look.at(2), .log_loss = look.at(3)});
-  r.teacher_log_loss = j.at("teacher_log_loss"), r.kept = j.at("kept"), r.seconds = j.at("seconds");
-  r.stopped = j.at("stopped"), r.arithmetic = j.at("arithmetic");
-  return r;
-}
 
 std::span<const std::byte> bytes_of(std::span<float> values) {
   return std::as_bytes(std::span<const float>(values));
@@ -96,7 +65,7 @@ void save_state(const std::string& path, const std::string& key, const TrainStat
   }
   writer.finish({{"key", key},
                  {"step", std::to_string(state.step)},
-                 {"report", report_json(state.report).dump()},
+                 {"report", train_json(state.report)},
                  {"hash", hash_of(tensors, true)}});
 }
 
@@ -112,7 +81,7 @@ TrainState load_state(const std::string& path, const std::string& key, std::span
     throw Error(
         fmt::format("{} is damaged: its numbers do not have the hash that they were written with", path));
   try {
-    return {.report = report_of(json::parse(field(file, "report"))), .step = std::stoll(field(file, "step"))};
+    return {.report = parse_train_json(field(file, "report")), .step = std::stoll(field(file, "step"))};
   } catch (const std::exception& error) {
     throw Error(fmt::format("{} is damaged: {}", path, error.what()));
   }

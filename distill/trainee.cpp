@@ -15,15 +15,8 @@
 namespace edgeq {
 namespace {
 
-at::Tensor normal_matrix(int64_t rows, int64_t cols, double deviation, Random& random) {
-  at::Tensor matrix = at::empty({rows, cols}, at::kFloat);
-  std::generate_n(matrix.data_ptr<float>(), matrix.numel(),
-                  [&] { return float(deviation * random.normal()); });
-  return matrix;
-}
-
 bool is_site_weight(const Parameter& parameter) {
-  return parameter.values->shape().size() == 2 && parameter.name.starts_with("layers.");
+  return is_matrix(parameter) && parameter.name.starts_with("layers.");
 }
 
 }  // namespace
@@ -39,14 +32,15 @@ Trainee::Trainee(FloatModel& model, const AdapterSpec& adapters, const Codes* co
       part.trained.push_back(trained_.size());
       trained_.push_back({name, values, decays});
     };
-    const bool matrix = parameter.values->shape().size() == 2;
+
     const auto found = codes == nullptr ? Codes::const_iterator() : codes->find(parameter.name);
     if (adapters.rank > 0) {
       if (is_site_weight(parameter)) {
         const int64_t rows = part.values.size(0), cols = part.values.size(1);
         part.adapter = adapters.alpha / double(adapters.rank);
-        train(parameter.name + ".a", normal_matrix(adapters.rank, cols, 1 / std::sqrt(double(cols)), random),
-              false);
+        const at::Tensor a = at::empty({adapters.rank, cols}, at::kFloat);
+        fill_normal({a.data_ptr<float>(), size_t(a.numel())}, 1 / std::sqrt(double(cols)), random);
+        train(parameter.name + ".a", a, false);
         train(parameter.name + ".b", at::zeros({rows, adapters.rank}, at::kFloat), false);
       }
     } else if (codes != nullptr && found != codes->end()) {
@@ -55,7 +49,7 @@ Trainee::Trainee(FloatModel& model, const AdapterSpec& adapters, const Codes* co
       train(parameter.name + ".steps", part.grid->initial_factors(), false);
       ++rounded;
     } else {
-      train(parameter.name, part.values, matrix && parameter.name != "positions");
+      train(parameter.name, part.values, is_matrix(parameter) && parameter.name != "positions");
     }
     parts_.push_back(std::move(part));
   }

@@ -175,7 +175,7 @@ MeanOf difference(const std::vector<bool>& a, const std::vector<bool>& b) {
 Task read_task(const std::string& file, const Tokenizer& tokenizer, int64_t context,
                const TaskOptions& options) {
   const auto mapped = MappedFile::open(file);
-  const std::string_view text(reinterpret_cast<const char*>(mapped->bytes().data()), mapped->bytes().size());
+  const std::string_view text = mapped->text();
   Task task{.file = file,
             .name = std::filesystem::path(file).stem().string(),
             .hash = content_hash(text),

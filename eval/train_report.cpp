@@ -3,7 +3,56 @@
 
 #include <fmt/format.h>
 
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+
 namespace edgeq {
+
+std::string train_json(const TrainReport& r, const std::string& output) {
+  nlohmann::ordered_json j;
+  if (!output.empty()) j["output"] = output;
+  j["steps"] = r.steps;
+  j["tokens"] = r.tokens;
+  j["seconds"] = r.seconds;
+  j["tokens_per_second"] = r.tokens_per_second();
+  j["arithmetic"] = r.arithmetic;
+  j["parameters"] = r.parameters;
+  j["stopped"] = r.stopped;
+  j["kept"] = r.kept;
+  j["teacher_log_loss"] = r.teacher_log_loss;
+  for (const HeldoutLook& look : r.looks)
+    j["heldout"].push_back(
+        {{"step", look.step}, {"tokens", look.tokens}, {"kl", look.kl}, {"log_loss", look.log_loss}});
+  j["terms"] = r.terms;
+  j["losses"] = r.losses;
+  return j.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+}
+
+TrainReport parse_train_json(std::string_view text) {
+  try {
+    const auto j = nlohmann::json::parse(text);
+    TrainReport r{.steps = j.at("steps"),
+                  .tokens = j.at("tokens"),
+                  .parameters = j.at("parameters"),
+                  .terms = j.at("terms").get<std::vector<std::string>>(),
+                  .losses = j.at("losses").get<std::vector<std::vector<float>>>(),
+                  .looks = {},
+                  .teacher_log_loss = j.at("teacher_log_loss"),
+                  .kept = j.at("kept"),
+                  .seconds = j.at("seconds"),
+                  .stopped = j.at("stopped"),
+                  .arithmetic = j.at("arithmetic")};
+    for (const auto& look : j.value("heldout", nlohmann::json::array()))
+      r.looks.push_back({.step = look.at("step"),
+                         .tokens = look.at("tokens"),
+                         .kl = look.at("kl"),
+                         .log_loss = look.at("log_loss")});
+    return r;
+  } catch (const nlohmann::json::exception& error) {
+    throw Error(fmt::format("no report of a training: {}", error.what()));
+  }
+}
 
 double watched(const TrainReport& report, const HeldoutLook& look) {
   return report.teacher_log_loss > 0 ? look.kl : look.log_loss;

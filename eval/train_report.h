@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace edgeq {
@@ -33,6 +34,10 @@ struct TrainReport {
 
 // The figure that is watched on held-out text: KL where there is a teacher, else the loss.
 double watched(const TrainReport& report, const HeldoutLook& look);
+
+// All of it as a JSON object, the looks as "heldout"; and back, which throws Error for another.
+std::string train_json(const TrainReport& report, const std::string& output = "");
+TrainReport parse_train_json(std::string_view text);
 
 // "held-out KL 0.532 -> 0.104 at step 120 of 120, 61440 tokens, 412 tokens/s"
 std::string train_summary(const TrainReport& report);

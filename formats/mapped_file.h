@@ -27,6 +27,7 @@ class MappedFile {
   const std::string& path() const { return path_; }
   int64_t size() const { return int64_t(bytes_.size()); }
   std::span<const std::byte> bytes() const { return bytes_; }
+  std::string_view text() const { return {reinterpret_cast<const char*>(bytes_.data()), bytes_.size()}; }
   // Bytes [offset, offset + count). Throws Error "<path>: <what> needs bytes a..b; the file has n" for
   // anything outside the file; any two 64-bit values are safe to pass.
   std::span<const std::byte> slice(uint64_t offset, uint64_t count, std::string_view what) const;

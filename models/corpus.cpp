@@ -72,7 +72,7 @@ Corpus read_corpus(const std::string& path, const Tokenizer& tokenizer) {
   const auto file = MappedFile::open(path);
   return with_context(path, [&] {
     const std::filesystem::path name(path);
-    const std::string_view text(reinterpret_cast<const char*>(file->bytes().data()), file->bytes().size());
+    const std::string_view text = file->text();
     if (name.extension() == ".jsonl") return corpus_of_json_lines(name.filename().string(), text, tokenizer);
     return require_text({.name = name.filename().string(),
                          .hash = content_hash(text),

@@ -134,4 +134,9 @@ std::string layer_site(int64_t layer, std::string_view part) {
   return fmt::format("{}{}.{}", kOurLayers, layer, part);
 }
 
+std::string_view part_in_layer(std::string_view name) {
+  EDGEQ_CHECK(name.starts_with(kOurLayers), "the name is one of a layer");
+  return name.substr(name.find('.', kOurLayers.size()) + 1);
+}
+
 }  // namespace edgeq

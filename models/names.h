@@ -39,5 +39,7 @@ Placement placement(const ModelConfig& config, std::string_view site, int64_t ro
 std::string checkpoint_name(std::string_view site, Naming naming, std::string_view family);
 
 std::string layer_site(int64_t layer, std::string_view part);  // (3, "mlp.down_proj")
+// The inverse, of a name that begins so: "layers.3.mlp.down_proj" -> "mlp.down_proj".
+std::string_view part_in_layer(std::string_view name);
 
 }  // namespace edgeq

@@ -315,7 +315,7 @@ std::string read_config_file(const std::string& path) {
   const auto file = MappedFile::open(path);
   if (file->size() > kMaxBytes)
     throw Error(fmt::format("{}: {} bytes; expected a config of at most {}", path, file->size(), kMaxBytes));
-  return {reinterpret_cast<const char*>(file->bytes().data()), size_t(file->size())};
+  return std::string(file->text());
 }
 
 std::optional<QuantizationConfig> find_quantization_config(const std::string& folder) {

@@ -12,7 +12,7 @@ namespace {
 std::string read_if_present(const std::filesystem::path& path) {
   if (!std::filesystem::exists(path)) return {};
   const auto file = MappedFile::open(path.string());
-  return {reinterpret_cast<const char*>(file->bytes().data()), file->bytes().size()};
+  return std::string(file->text());
 }
 
 }  // namespace

@@ -88,16 +88,16 @@ ModelConfig student_config(const StudentShape& shape, const ModelConfig& teacher
   return config;
 }
 
-int64_t common_vocab(const Checkpoint& student, const Checkpoint& teacher) {
-  const int64_t ours = student.config().vocab, theirs = teacher.config().vocab;
-  const Tokenizer one = student.tokenizer(), other = teacher.tokenizer();
-  if (one.hash() != other.hash())
+int64_t common_vocab(const Tokenizer& student, int64_t student_rows, const Checkpoint& teacher) {
+  const Tokenizer other = teacher.tokenizer();
+  const int64_t teacher_rows = teacher.config().vocab;
+  if (student.hash() != other.hash())
     throw Error(
         fmt::format("teacher and student have different tokenizers: {} and {} tokens ({} and {} rows in the "
                     "embedding); their predictions cannot be compared",
-                    other.vocab_size(), one.vocab_size(), theirs, ours))
+                    other.vocab_size(), student.vocab_size(), teacher_rows, student_rows))
         .set_hint("distil through text instead: edgeq traces lets the teacher write it");
-  return std::min({ours, theirs, std::max<int64_t>(one.vocab_size(), 1)});
+  return std::min({student_rows, teacher_rows, std::max<int64_t>(student.vocab_size(), 1)});
 }
 
 Dataset read_training_data(const TrainingData& spec, const Tokenizer& tokenizer, uint64_t seed) {
@@ -142,7 +142,7 @@ Beginning begin_student(const StudentSpec& spec, const std::shared_ptr<const Che
   const ModelConfig config = student_config(spec.shape, teacher->config());
   Beginning begin{.student = {}, .codes = {}, .like = teacher};
   if (spec.from_teacher) {
-    begin.student = thinned_model(load_float_model(*teacher), std::ssize(config.layers));
+    begin.student = thinned_model(*teacher, std::ssize(config.layers));
     if (begin.student.config.hidden != config.hidden || begin.student.config.layers[0] != config.layers[0])
       throw Error("a student that begins as its teacher's layers has their widths: only layers can be fewer")
           .set_hint("init: random for other widths, or prune the teacher and name the result as the model");
@@ -156,11 +156,7 @@ Beginning begin_student(const StudentSpec& spec, const std::shared_ptr<const Che
 Distilled distill(DistillJob job, const Progress& progress) {
   FloatModel& student = job.beginning.student;
   std::optional<FloatModel> teacher;
-  int64_t common = student.config.vocab;
-  if (job.teacher != nullptr) {
-    common = std::min(common, common_vocab(*job.beginning.like, *job.teacher));
-    teacher = load_float_model(*job.teacher);
-  }
+  if (job.teacher != nullptr) teacher = load_float_model(*job.teacher);
   std::error_code failed;
   std::filesystem::create_directories(job.folder, failed);
   if (failed) throw Error(fmt::format("{}: cannot be made: {}", job.folder, failed.message()));
@@ -172,7 +168,7 @@ Distilled distill(DistillJob job, const Progress& progress) {
   TrainReport report = job.train({.spec = job.spec.train,
                                   .student = student,
                                   .teacher = teacher ? &*teacher : nullptr,
-                                  .common_vocab = common,
+                                  .common_vocab = job.common_vocab,
                                   .adapters = job.adapters,
                                   .codes = job.beginning.codes.empty() ? nullptr : &job.beginning.codes,
                                   .train = job.data.train,

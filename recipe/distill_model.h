@@ -22,7 +22,7 @@ ModelConfig student_config(const StudentShape& shape, const ModelConfig& teacher
 
 // How many tokens, the first ones, both models know: all of the tokenizer's where only padding rows differ.
 // Throws Error with both numbers where the tokenizers are not the same.
-int64_t common_vocab(const Checkpoint& student, const Checkpoint& teacher);
+int64_t common_vocab(const Tokenizer& student, int64_t student_rows, const Checkpoint& teacher);
 
 // Training and held-out sequences. Throws Error: unreadable, empty, nothing left to train on.
 Dataset read_training_data(const TrainingData& data, const Tokenizer& tokenizer, uint64_t seed);
@@ -44,6 +44,7 @@ struct DistillJob {
   std::string title;
   Beginning beginning;
   std::shared_ptr<const Checkpoint> teacher;  // null: none
+  int64_t common_vocab = 0;                   // with it (above)
   const Dataset& data;
   std::string folder;  // of checkpoints; made here
   AdapterSpec adapters;

@@ -44,11 +44,10 @@ Rule parse_rule(const Reader& reader, const YAML::Node& node) {
               {"quantizer", [&](const YAML::Node& n) { rule.quantizer = reader.scalar(n, "quantizer"); }},
               {"scheme",
                [&](const YAML::Node& n) {
-                 const auto add = [&](const YAML::Node& one) {
+                 reader.one_or_list(n, "scheme", [&](const YAML::Node& one) {
                    const std::string text = reader.scalar(one, "scheme");
                    rule.schemes.push_back(reader.at(one, [&] { return parse_scheme(text); }));
-                 };
-                 n.IsSequence() ? reader.list(n, "scheme", add) : add(n);
+                 });
                }},
               {"options", [&](const YAML::Node& n) { rule.options = parse_options(reader, n, "options"); }},
               {"refine",
@@ -89,16 +88,11 @@ TransformSpec parse_transform(const Reader& reader, const YAML::Node& node) {
 // One text or a list of them, each a path, `default` or `self`.
 std::vector<std::string> parse_calibration_texts(const Reader& reader, const YAML::Node& node) {
   std::vector<std::string> texts;
-  const auto add = [&](const YAML::Node& text) {
+  reader.one_or_list(node, "corpus", [&](const YAML::Node& text) {
     const std::string name = reader.scalar(text, "corpus");
     texts.push_back(name == kDefaultCorpus || name == kSelfCorpus ? name : reader.path(text, "corpus"));
-  };
-  if (node.IsSequence()) {
-    reader.list(node, "corpus", add);
-    if (texts.empty()) reader.fail(node.Mark(), "corpus is an empty list; expected at least one text");
-  } else {
-    add(node);
-  }
+  });
+  if (texts.empty()) reader.fail(node.Mark(), "corpus is an empty list; expected at least one text");
   return texts;
 }
 
@@ -146,17 +140,11 @@ CalibrationSpec parse_calibration(const Reader& reader, const YAML::Node& node) 
 
 PruneSpec parse_prune(const Reader& reader, const YAML::Node& node) {
   PruneSpec spec;
-  const auto flag = [&](const YAML::Node& n, const char* name) {
-    const std::string text = reader.scalar(n, name);
-    if (text != "true" && text != "false")
-      reader.fail(n, fmt::format("{} is \"{}\"; expected true or false", name, text));
-    return text == "true";
-  };
   reader.map(node, "prune",
              {{"heads", [&](const YAML::Node& n) { spec.shares.heads = reader.positive(n, "heads", 1); }},
               {"ffn", [&](const YAML::Node& n) { spec.shares.ffn = reader.positive(n, "ffn", 1); }},
               {"blocks", [&](const YAML::Node& n) { spec.shares.blocks = reader.positive(n, "blocks", 1); }},
-              {"groups", [&](const YAML::Node& n) { spec.shares.whole_groups = flag(n, "groups"); }},
+              {"groups", [&](const YAML::Node& n) { spec.shares.whole_groups = reader.flag(n, "groups"); }},
               {"multiple",
                [&](const YAML::Node& n) { spec.shares.channel_multiple = reader.count(n, "multiple", 1); }},
               {"score",
@@ -169,7 +157,7 @@ PruneSpec parse_prune(const Reader& reader, const YAML::Node& node) {
                  spec.block_score = reader.scalar(n, "block_score");
                  reader.at(n, [&] { block_score(spec.block_score); });
                }},
-              {"compensate", [&](const YAML::Node& n) { spec.compensate = flag(n, "compensate"); }}});
+              {"compensate", [&](const YAML::Node& n) { spec.compensate = reader.flag(n, "compensate"); }}});
   if (spec.shares.heads == 0 && spec.shares.ffn == 0 && spec.shares.blocks == 0)
     reader.fail(node, "prune needs a share of heads, ffn or blocks, such as {heads: 0.33}");
   return spec;

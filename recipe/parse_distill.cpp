@@ -11,48 +11,23 @@
 namespace edgeq {
 namespace {
 
-using Fields = YamlReader::Fields;
-
-// A number of at least 0; YamlReader::positive is for those above it.
-double number(const YamlReader& reader, const YAML::Node& node, std::string_view what) {
-  const std::string text = reader.scalar(node, what);
-  size_t used = 0;
-  double value = -1;
-  try {
-    value = std::stod(text, &used);
-  } catch (const std::exception&) {
-    used = 0;
-  }
-  if (used == 0 || used != text.size() || !(value >= 0) || value > 1e18)
-    reader.fail(node, fmt::format("{} is \"{}\"; expected a number of at least 0", what, text));
-  return value;
-}
-
-bool flag(const YamlReader& reader, const YAML::Node& node, const char* what) {
-  const std::string text = reader.scalar(node, what);
-  if (text != "true" && text != "false")
-    reader.fail(node, fmt::format("{} is \"{}\"; expected true or false", what, text));
-  return text == "true";
-}
-
 // One path or a list of them.
 std::vector<std::string> paths(const YamlReader& reader, const YAML::Node& node, std::string_view what) {
   std::vector<std::string> found;
-  const auto add = [&](const YAML::Node& one) { found.push_back(reader.path(one, what)); };
-  node.IsSequence() ? reader.list(node, what, add) : add(node);
+  reader.one_or_list(node, what, [&](const YAML::Node& one) { found.push_back(reader.path(one, what)); });
   return found;
 }
 
 // `0.3`, or `[1, 0.1]`: from the first step to the last.
 void parse_weight(const YamlReader& reader, const YAML::Node& node, LossTerm& term) {
   if (!node.IsSequence()) {
-    term.weight = term.final_weight = number(reader, node, "weight");
+    term.weight = term.final_weight = reader.number(node, "weight");
     return;
   }
   if (node.size() != 2)
     reader.fail(node, "a weight has one number or two, at the first step and at the last");
-  term.weight = number(reader, node[0], "weight");
-  term.final_weight = number(reader, node[1], "weight");
+  term.weight = reader.number(node[0], "weight");
+  term.final_weight = reader.number(node[1], "weight");
 }
 
 // `forward_kl`, or `forward_kl: {weight: 1, temperature: 2}`.
@@ -72,8 +47,8 @@ LossTerm parse_loss_term(const YamlReader& reader, const YAML::Node& node) {
   reader.map(
       node.begin()->second, loss_name(term.kind),
       {{"weight", [&](const YAML::Node& n) { parse_weight(reader, n, term); }},
-       {"temperature", [&](const YAML::Node& n) { term.temperature = number(reader, n, "temperature"); }},
-       {"mix", [&](const YAML::Node& n) { term.mix = number(reader, n, "mix"); }},
+       {"temperature", [&](const YAML::Node& n) { term.temperature = reader.number(n, "temperature"); }},
+       {"mix", [&](const YAML::Node& n) { term.mix = reader.number(n, "mix"); }},
        {"matched", [&](const YAML::Node& n) { term.matched = reader.count(n, "matched", 1); }},
        {"heads", [&](const YAML::Node& n) { term.heads = reader.count(n, "heads", 1); }}});
   return term;
@@ -88,17 +63,17 @@ TrainingData parse_data(const YamlReader& reader, const YAML::Node& node) {
        {"held_out_texts",
         [&](const YAML::Node& n) { data.held_out_texts = paths(reader, n, "held_out_texts"); }},
        {"length", [&](const YAML::Node& n) { data.length = reader.count(n, "length", 2); }},
-       {"held_out", [&](const YAML::Node& n) { data.held_out = number(reader, n, "held_out"); }},
+       {"held_out", [&](const YAML::Node& n) { data.held_out = reader.number(n, "held_out"); }},
        {"held_out_sequences",
         [&](const YAML::Node& n) { data.held_out_sequences = reader.count(n, "held_out_sequences", 1); }},
-       {"chat", [&](const YAML::Node& n) { data.chat = flag(reader, n, "chat"); }}});
+       {"chat", [&](const YAML::Node& n) { data.chat = reader.flag(n, "chat"); }}});
   if (data.texts.empty() && data.traces.empty()) reader.fail(node, "data has neither texts nor traces");
   return data;
 }
 
 void parse_train(const YamlReader& reader, const YAML::Node& node, TrainSpec& spec) {
   const auto take = [&](double& into, const char* what) {
-    return [&reader, &into, what](const YAML::Node& n) { into = number(reader, n, what); };
+    return [&reader, &into, what](const YAML::Node& n) { into = reader.number(n, what); };
   };
   const auto count = [&](int64_t& into, const char* what, int64_t low) {
     return [&reader, &into, what, low](const YAML::Node& n) { into = reader.count(n, what, low); };
@@ -167,23 +142,6 @@ StudentSpec parse_student(const YamlReader& reader, const YAML::Node& node) {
   return student;
 }
 
-Fields training_fields(const YamlReader& reader, TrainingSpec& training) {
-  return {{"data", [&](const YAML::Node& n) { training.data = parse_data(reader, n); }},
-          {"losses",
-           [&](const YAML::Node& n) {
-             reader.list(n, "losses", [&](const YAML::Node& loss) {
-               training.train.losses.push_back(parse_loss_term(reader, loss));
-             });
-           }},
-          {"train", [&](const YAML::Node& n) { parse_train(reader, n, training.train); }}};
-}
-
-void check(const YamlReader& reader, const YAML::Node& node, const TrainingSpec& training, bool has_teacher) {
-  if (training.data.texts.empty() && training.data.traces.empty()) reader.fail(node, "there is no data");
-  if (training.train.tokens == 0) reader.fail(node, "there is no train: {tokens: ...}");
-  reader.at(node, [&] { validate(training.train, has_teacher); });
-}
-
 }  // namespace
 
 DistillRecipe parse_distill_recipe(std::string_view yaml, const std::string& file) {
@@ -192,24 +150,35 @@ DistillRecipe parse_distill_recipe(std::string_view yaml, const std::string& fil
   DistillRecipe recipe;
   recipe.name = std::filesystem::path(file).stem().string();
   bool has_student = false;
-  Fields fields = training_fields(reader, recipe.training);
-  fields.emplace("title", [&](const YAML::Node& n) { recipe.title = reader.scalar(n, "title"); });
-  fields.emplace("teacher", [&](const YAML::Node& n) { recipe.teacher = reader.path(n, "teacher"); });
-  fields.emplace("student", [&](const YAML::Node& n) {
-    recipe.student = parse_student(reader, n);
-    has_student = true;
-  });
-  fields.emplace("for", [&](const YAML::Node& n) { recipe.target = reader.scalar(n, "for"); });
-  reader.map(root, "the recipe", fields);
+  TrainingData& data = recipe.training.data;
+  TrainSpec& train = recipe.training.train;
+  reader.map(root, "the recipe",
+             {{"title", [&](const YAML::Node& n) { recipe.title = reader.scalar(n, "title"); }},
+              {"teacher", [&](const YAML::Node& n) { recipe.teacher = reader.path(n, "teacher"); }},
+              {"student",
+               [&](const YAML::Node& n) {
+                 recipe.student = parse_student(reader, n);
+                 has_student = true;
+               }},
+              {"data", [&](const YAML::Node& n) { data = parse_data(reader, n); }},
+              {"losses",
+               [&](const YAML::Node& n) {
+                 reader.list(n, "losses", [&](const YAML::Node& loss) {
+                   train.losses.push_back(parse_loss_term(reader, loss));
+                 });
+               }},
+              {"train", [&](const YAML::Node& n) { parse_train(reader, n, train); }},
+              {"for", [&](const YAML::Node& n) { recipe.target = reader.scalar(n, "for"); }}});
   if (recipe.title.empty()) recipe.title = recipe.name;
   if (!has_student)
     reader.fail(root, "there is no student; expected {model: ...} or a shape such as {layers: 4}");
   if (recipe.teacher.empty() && recipe.student.model.empty())
     reader.fail(root, "a student that is made anew takes its shape from a teacher, and there is none");
-  auto& losses = recipe.training.train.losses;
-  if (losses.empty())
-    losses.push_back({.kind = recipe.teacher.empty() ? LossKind::cross_entropy : LossKind::forward_kl});
-  check(reader, root, recipe.training, !recipe.teacher.empty());
+  if (data.texts.empty() && data.traces.empty()) reader.fail(root, "there is no data");
+  if (train.tokens == 0) reader.fail(root, "there is no train: {tokens: ...}");
+  if (train.losses.empty())
+    train.losses.push_back({.kind = recipe.teacher.empty() ? LossKind::cross_entropy : LossKind::forward_kl});
+  reader.at(root, [&] { validate(train, !recipe.teacher.empty()); });
   return recipe;
 }
 

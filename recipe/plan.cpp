@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "core/text.h"
 #include "formats/panels.h"
+#include "models/names.h"
 #include "models/sites.h"
 #include "quantizers/registry.h"
 
@@ -178,8 +179,7 @@ std::string treatment_text(const std::vector<SitePlan>& candidates) {
 // "layers.3.mlp.down_proj" -> "layers.*.mlp.down_proj": sites of one kind share a line of the table.
 std::string kind_of(const std::string& name) {
   if (!name.starts_with("layers.")) return name;
-  const size_t dot = name.find('.', 7);
-  return "layers.*" + name.substr(dot);
+  return fmt::format("layers.*.{}", part_in_layer(name));
 }
 
 std::string budget_place(const Recipe& recipe) { return fmt::format("recipe {}: budget", recipe.name); }

@@ -17,8 +17,6 @@ namespace {
 
 constexpr std::string_view kLayers = "layers.";
 
-std::string_view part_name(std::string_view name) { return name.substr(name.find('.', kLayers.size()) + 1); }
-
 }  // namespace
 
 PrunedModel::PrunedModel(std::shared_ptr<const Checkpoint> checkpoint, Cuts cuts)
@@ -84,7 +82,7 @@ CodedWeight PrunedModel::weight(std::string_view site) const {
               return dequantize(weight, first, count);
             })};
   }
-  const Site* found = find_site(block(layer), part_name(site));
+  const Site* found = find_site(block(layer), part_in_layer(site));
   if (found == nullptr) throw Error(fmt::format("{}: there is no weight {}", path(), site));
   return {.codes = {}, .kept = found->weight};
 }
@@ -93,7 +91,7 @@ Tensor PrunedModel::vector(std::string_view name) const {
   const int layer = layer_of(name);
   if (layer < 0) return ends_->vector(name);
   const Block& from = block(layer);
-  const std::string_view part = part_name(name);
+  const std::string_view part = part_in_layer(name);
   if (part.ends_with(".bias"))
     if (const Site* site = find_site(from, part.substr(0, part.size() - 5))) return site->bias;
   const auto found = std::ranges::find(from.others, layer_site(from.index, part), &NamedTensor::name);

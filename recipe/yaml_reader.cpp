@@ -17,6 +17,7 @@ namespace {
 
 constexpr size_t kMaxBytes = 1 << 20;
 constexpr int64_t kMaxCount = int64_t(1) << 40;
+constexpr double kMaxNumber = 1e18;
 
 }  // namespace
 
@@ -60,6 +61,26 @@ void YamlReader::list(const YAML::Node& node, std::string_view what,
                       const std::function<void(const YAML::Node&)>& item) const {
   if (!node.IsSequence()) fail(node, fmt::format("{} is not a list", what));
   for (const auto& element : node) item(element);
+}
+
+void YamlReader::one_or_list(const YAML::Node& node, std::string_view what,
+                             const std::function<void(const YAML::Node&)>& item) const {
+  node.IsSequence() ? list(node, what, item) : item(node);
+}
+
+double YamlReader::number(const YAML::Node& node, std::string_view what) const {
+  const std::string text = scalar(node, what);
+  double value = 0;
+  if (!YAML::convert<double>::decode(node, value) || !(value >= 0 && value <= kMaxNumber))
+    fail(node, fmt::format("{} is \"{}\"; expected a number of at least 0", what, text));
+  return value;
+}
+
+bool YamlReader::flag(const YAML::Node& node, std::string_view what) const {
+  const std::string text = scalar(node, what);
+  if (text != "true" && text != "false")
+    fail(node, fmt::format("{} is \"{}\"; expected true or false", what, text));
+  return text == "true";
 }
 
 std::string YamlReader::scalar(const YAML::Node& node, std::string_view what) const {

@@ -12,7 +12,7 @@
 
 #include "core/error.h"
 
-namespace YAML {
+namespace YAML {  // NOLINT(readability-identifier-naming): yaml-cpp's
 class Node;
 struct Mark;
 }  // namespace YAML
@@ -35,11 +35,17 @@ class YamlReader {
   void map(const YAML::Node& node, std::string_view what, const Fields& fields) const;
   void list(const YAML::Node& node, std::string_view what,
             const std::function<void(const YAML::Node&)>& item) const;
+  // The same, or one item alone.
+  void one_or_list(const YAML::Node& node, std::string_view what,
+                   const std::function<void(const YAML::Node&)>& item) const;
 
   std::string scalar(const YAML::Node& node, std::string_view what) const;
   int64_t count(const YAML::Node& node, std::string_view what, int64_t low) const;
   // A number in (0, high].
   double positive(const YAML::Node& node, std::string_view what, double high) const;
+  // A number of at least 0, and at most 1e18.
+  double number(const YAML::Node& node, std::string_view what) const;
+  bool flag(const YAML::Node& node, std::string_view what) const;
   std::string path(const YAML::Node& node, std::string_view what) const;
 
   // Runs `body`; an Error gets the position of `node`.

@@ -16,6 +16,7 @@ namespace edgeq {
 
 inline const std::string kEdgeq = EDGEQ_BINARY, kEdgeqRun = EDGEQ_RUN_BINARY;
 inline const std::string kTiny = std::string(EDGEQ_SOURCE_DIR) + "/configs/models/tiny-llama";
+inline const std::string kTinyText = kTiny + "/calibration.txt", kTinyHeldOut = kTiny + "/heldout.txt";
 
 struct Outcome {
   int code = -1;

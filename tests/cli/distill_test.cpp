@@ -17,8 +17,6 @@ namespace fs = std::filesystem;
 using testing::AllOf;
 using testing::HasSubstr;
 
-const std::string kText = kTiny + "/calibration.txt", kHeldOut = kTiny + "/heldout.txt";
-
 // A recipe of few steps.
 std::string recipe(const TempDir& dir, const std::string& student, const std::string& more = "",
                    const std::string& teacher = kTiny) {
@@ -26,7 +24,7 @@ std::string recipe(const TempDir& dir, const std::string& student, const std::st
                    fmt::format("teacher: {}\nstudent: {}\n"
                                "data: {{texts: {}, held_out_texts: {}, length: 128, held_out_sequences: 8}}\n"
                                "train: {{tokens: 8000, batch: 4, rate: 1e-3, looks: 2, arithmetic: f32}}\n{}",
-                               teacher, student, kText, kHeldOut, more));
+                               teacher, student, kTinyText, kTinyHeldOut, more));
 }
 
 double gained(const nlohmann::json& report) {

@@ -18,12 +18,11 @@ namespace fs = std::filesystem;
 using testing::AllOf;
 using testing::HasSubstr;
 
-const std::string kText = kTiny + "/calibration.txt", kHeldOut = kTiny + "/heldout.txt";
-const std::string kPrune = "prune " + kTiny + " --windows 8 --calibration " + kText + " ";
+const std::string kPrune = "prune " + kTiny + " --windows 8 --calibration " + kTinyText + " ";
 
 nlohmann::json report_of(const std::string& options, const std::string& output) {
   const Outcome made =
-      edgeq(kPrune + options + " --json --prove " + kHeldOut + " --prove-windows 4 -o " + output);
+      edgeq(kPrune + options + " --json --prove " + kTinyHeldOut + " --prove-windows 4 -o " + output);
   EXPECT_EQ(made.code, 0) << made.err;
   return nlohmann::json::parse(made.out);
 }
@@ -84,7 +83,7 @@ TEST(Prune, EveryScoreCutsTheSameShape) {
 TEST(Prune, AnInterruptedRunGoesOnToTheSameBytesForAnyNumberOfThreads) {
   const TempDir dir;
   const std::string options =
-      "prune " + kTiny + " --heads 0.33 --ffn 0.2 --windows 16 --calibration " + kText + " -o ";
+      "prune " + kTiny + " --heads 0.33 --ffn 0.2 --windows 16 --calibration " + kTinyText + " -o ";
   ASSERT_EQ(edgeq(options + dir.file("straight") + " --threads 1").code, 0);
   const std::string output = dir.file("resumed");
   const Outcome cut = edgeq_interrupted(options + output, output);
@@ -99,7 +98,7 @@ TEST(Prune, AnInterruptedRunGoesOnToTheSameBytesForAnyNumberOfThreads) {
 TEST(Prune, IsAStageOfARecipe) {
   const TempDir dir;
   const std::string recipe =
-      dir.write("r.yaml", "calibration: {corpus: \"" + kText +
+      dir.write("r.yaml", "calibration: {corpus: \"" + kTinyText +
                               "\", windows: 4}\nprune: {heads: 0.33, score: wanda}\n"
                               "rules: [{match: \"*\", quantizer: rtn, scheme: int8-g32-sym}]\n");
   const std::string packed = dir.file("pruned.packed");
@@ -109,7 +108,7 @@ TEST(Prune, IsAStageOfARecipe) {
   ASSERT_EQ(made.code, 0) << made.err;
   EXPECT_FALSE(fs::exists(packed + ".prune.work"));
   EXPECT_THAT(edgeq("inspect --sites " + packed).out, HasSubstr("128 x 192"));
-  const Outcome eval = edgeq("eval " + packed + " --text " + kHeldOut + " --against " + kTiny +
+  const Outcome eval = edgeq("eval " + packed + " --text " + kTinyHeldOut + " --against " + kTiny +
                              " --context 128 --windows 2 --json");
   EXPECT_GT(nlohmann::json::parse(eval.out).at("kl_mean"), 0.001);
   const auto refused = [&](const std::string& stage) {

@@ -52,7 +52,7 @@ class Rounded final : public CodedModel {
 
 std::string read_file(const std::string& path) {
   const auto file = MappedFile::open(path);
-  return {reinterpret_cast<const char*>(file->bytes().data()), file->bytes().size()};
+  return std::string(file->text());
 }
 
 void write_tokenizer(const std::string& from, const std::string& to) {
