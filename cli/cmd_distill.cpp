@@ -7,6 +7,7 @@
 
 #include "cli/commands.h"
 #include "cli/engines.h"
+#include "cli/heal_stage.h"
 #include "cli/progress_bar.h"
 #include "cli/ship_check.h"
 #include "core/error.h"
@@ -57,14 +58,13 @@ void distill_command(DistillArgs& args) {
   const auto teacher = recipe.teacher.empty() ? nullptr : open_any_checkpoint(recipe.teacher);
   const auto model = recipe.student.model.empty() ? nullptr : open_any_checkpoint(recipe.student.model);
   const Checkpoint& speaks = model != nullptr ? *model : *teacher;
-  const Tokenizer tokenizer = speaks.tokenizer();
-  const int64_t common =
-      teacher != nullptr ? common_vocab(tokenizer, speaks.config().vocab, *teacher) : speaks.config().vocab;
+  const int64_t common = teacher != nullptr
+                             ? common_vocab(speaks.tokenizer(), speaks.config().vocab, *teacher)
+                             : speaks.config().vocab;
   if (!args.overwrite && !args.output.empty()) refuse_existing(args.output);
-  const Dataset data = read_training_data(recipe.training.data, tokenizer, recipe.training.train.seed);
-  if (recipe.training.data.length > speaks.config().context)
-    throw Error(fmt::format("recipe {}: length {} is longer than the model's context of {}", args.recipe,
-                            recipe.training.data.length, speaks.config().context));
+  const Dataset data = with_context(fmt::format("recipe {}", args.recipe), [&] {
+    return read_training_data(recipe.training.data, speaks, recipe.training.train.seed);
+  });
   Beginning beginning = begin_student(recipe.student, model, teacher, recipe.training.train.seed);
   const auto target = parse_target(target_of(args, recipe, beginning));
   target->check(beginning.student.config);
@@ -75,10 +75,6 @@ void distill_command(DistillArgs& args) {
   const auto not_run = run_check_obstacle(beginning.student.config);
   const std::string folder = args.output + ".work";
   ProgressBar bar(args.quiet || args.json);
-  const auto stepped = [&](const TrainReport& so_far) {
-    bar.set_detail(fmt::format("loss {:.4f}, {:.0f} tokens/s", so_far.losses.front().back(),
-                               so_far.tokens_per_second()));
-  };
   const Distilled done = distill({.spec = recipe.training,
                                   .title = recipe.title,
                                   .beginning = std::move(beginning),
@@ -88,7 +84,7 @@ void distill_command(DistillArgs& args) {
                                   .folder = folder,
                                   .adapters = recipe.student.adapters,
                                   .train = &train_on_torch,
-                                  .stepped = stepped},
+                                  .stepped = show_steps(bar)},
                                  bar.callback());
   bar.finish_line();
   const Shipped shipped =

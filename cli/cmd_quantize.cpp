@@ -9,8 +9,10 @@
 
 #include "cli/commands.h"
 #include "cli/engines.h"
+#include "cli/heal_stage.h"
 #include "cli/progress_bar.h"
 #include "cli/proof.h"
+#include "cli/prune_proof.h"
 #include "cli/prune_stage.h"
 #include "cli/self_text.h"
 #include "cli/ship_check.h"
@@ -19,6 +21,7 @@
 #include "core/text.h"
 #include "formats/output_folder.h"
 #include "models/checkpoint_blocks.h"
+#include "models/coded_checkpoint.h"
 #include "recipe/parse.h"
 #include "recipe/pipeline.h"
 #include "recipe/prune.h"
@@ -131,13 +134,36 @@ void quantize(const QuantizeArgs& args) {
       fmt::print("calibration: {} windows of {} tokens of {}\n", calibration->windows.count(),
                  calibration->windows.length, calibration->name());
   }
+  std::optional<HealStage> heal;
+  if (recipe.heal) {
+    heal.emplace(*recipe.heal, recipe.calibration.corpus, checkpoint);
+    if (!args.json) fmt::print("healing: {}\n", data_text(heal->data()));
+  }
   std::optional<PruneStage> pruned;
+  std::optional<PruneReport> pruning;
+  std::optional<TrainReport> healing;
+  std::vector<ProofStage> stages;
+  const std::string heal_folder = jobs.back().output + ".heal.work";
   if (recipe.prune) {
     const std::string folder = jobs.back().output + ".prune.work";
     make_folder_of(folder);
     pruned.emplace(*recipe.prune, checkpoint, calibration ? &*calibration : nullptr, folder, bar.callback());
+    pruning = prune_report(*recipe.prune, checkpoint->config(), pruned->cuts());
     checkpoint = pruned->checkpoint();
+    stages.push_back({"pruned", checkpoint, pruned->seconds()});
   }
+  if (heal) {
+    Distilled done = heal->run(checkpoint, heal_folder, bar);
+    bar.finish_line();
+    if (!args.json) fmt::print("healed: {}\n", train_summary(done.report));
+    checkpoint = as_checkpoint(done.model);
+    stages.push_back({"healed", checkpoint, done.report.seconds});
+    healing = std::move(done.report);
+  }
+  const auto remove_stages = [&] {
+    if (pruned) pruned->remove_journal();
+    if (heal) fs::remove_all(heal_folder);
+  };
   const bool back = std::ranges::any_of(jobs, [](const Job& j) { return j.plan.needs_gradients(); });
   const bool float_engine = back || (walks && recipe.calibration.statistics.empty());
   const auto model = float_engine ? open_blockwise(checkpoint) : open_checkpoint_blocks(checkpoint);
@@ -172,8 +198,8 @@ void quantize(const QuantizeArgs& args) {
     if (!args.json && not_run) fmt::print("note: read back equal, not run: {}\n", *not_run);
     files.push_back({job.plan.recipe.title, job.output, done.seconds, done.sites, done.budget, done.tuning});
   }
-  if (pruned && !proof) pruned->remove_journal();
   if (!proof) {
+    remove_stages();
     if (args.json) fmt::print("{{\"output\": \"{}\"}}\n", jobs.back().output);
     return;
   }
@@ -181,11 +207,14 @@ void quantize(const QuantizeArgs& args) {
                .material = *proof,
                .checkpoint = checkpoint,
                .calibration = calibration ? &*calibration : nullptr,
+               .stages = stages,
                .files = files,
+               .pruning = std::move(pruning),
+               .healing = std::move(healing),
                .json = args.json,
                .threads = args.threads},
               bar);
-  if (pruned) pruned->remove_journal();
+  remove_stages();
 }
 
 }  // namespace

@@ -35,6 +35,13 @@ OpenModel describe(const std::string& path, const Checkpoint& checkpoint,
           .kv = {}};
 }
 
+OpenModel open_unwritten(const Checkpoint& checkpoint, int64_t bytes, const RuntimeOptions& options) {
+  OpenModel open = describe("", checkpoint, open_float_runtime(checkpoint, options));
+  open.file_bytes = bytes;
+  open.bits_per_weight = 8.0 * double(bytes) / double(checkpoint.config().weight_count());
+  return open;
+}
+
 void check_same_tokens(const OpenModel& other, const OpenModel& open, const std::string& text,
                        const Corpus& corpus) {
   if (other.tokenizer.hash() == open.tokenizer.hash() ||

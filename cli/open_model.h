@@ -34,6 +34,9 @@ OpenModel open_runtime_model(const std::string& path, const RuntimeOptions& opti
 OpenModel describe(const std::string& path, const Checkpoint& checkpoint,
                    std::unique_ptr<LanguageModel> model);
 
+// The same of one that no file holds, as if one of so many bytes did.
+OpenModel open_unwritten(const Checkpoint& checkpoint, int64_t bytes, const RuntimeOptions& options);
+
 // Throws Error when the two turn a text into different tokens: `corpus` is it in those of `open`. Tokenizers
 // may differ in what the text does not contain, or in a step that their merges make idle.
 void check_same_tokens(const OpenModel& other, const OpenModel& open, const std::string& text,

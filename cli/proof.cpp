@@ -27,10 +27,7 @@ namespace {
 OpenModel open_written(const std::string& path, const RuntimeOptions& options) {
   if (!is_hdf5(path)) return open_runtime_model(path, options);
   const auto codes = open_any_checkpoint(path);
-  OpenModel open = describe(path, *codes, open_float_runtime(*codes, options));
-  open.file_bytes = int64_t(std::filesystem::file_size(path));
-  open.bits_per_weight = 8.0 * double(open.file_bytes) / double(codes->config().weight_count());
-  return open;
+  return open_unwritten(*codes, int64_t(std::filesystem::file_size(path)), options);
 }
 
 // Greedy continuation of the recipe's prompt, for people to read.
@@ -141,6 +138,22 @@ void prove_files(const ProofJob& job, ProgressBar& bar) {
   const Windows calibration = some_calibration_windows(job.calibration, windows.count());
   Report report = blank_report(corpus, reference, spec.context);
   describe_job(job, windows, report);
+  report.pruning = job.pruning;
+  report.healing = job.healing;
+  for (const ProofStage& stage : job.stages) {
+    const Checkpoint& floats = *stage.checkpoint;
+    // As 16-bit floats, which is what would be written.
+    const OpenModel open =
+        open_unwritten(floats, 2 * floats.config().weight_count(), {.threads = job.threads});
+    report.rows.push_back(prove({.name = stage.title,
+                                 .file = "",
+                                 .model = *open.model,
+                                 .facts = facts_of(open),
+                                 .seconds = stage.seconds},
+                                *reference.model,
+                                {.windows = windows, .tasks = tasks, .calibration = calibration}, {},
+                                bar.callback()));
+  }
   for (const ProofFile& file : job.files) {
     const OpenModel written = open_written(file.path, {.threads = job.threads});
     const ProofSubject subject{.name = file.title,

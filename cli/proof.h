@@ -39,12 +39,22 @@ struct ProofFile {
   std::optional<TuneReport> tuning;
 };
 
+// What a stage before quantizing left, which no file holds.
+struct ProofStage {
+  std::string title;  // "pruned"
+  std::shared_ptr<const Checkpoint> checkpoint;
+  double seconds = 0;
+};
+
 struct ProofJob {
   const Recipe& recipe;  // the main one
   const ProofMaterial& material;
   std::shared_ptr<const Checkpoint> checkpoint;
   const Calibration* calibration = nullptr;
+  const std::vector<ProofStage>& stages;
   const std::vector<ProofFile>& files;  // the main result last
+  std::optional<PruneReport> pruning;
+  std::optional<TrainReport> healing;
   bool json = false;
   int threads = 0;
 };

@@ -24,11 +24,13 @@ std::vector<ScoredUnit> scored(const std::vector<double>& scores, const std::vec
   return units;
 }
 
-PruneReport report_of(const PruneProof& job) {
-  const ModelConfig &before = job.checkpoint->config(), &after = job.cuts.config;
-  PruneReport r{.score = job.spec.shares.heads != 0 || job.spec.shares.ffn != 0 ? job.spec.score : "",
-                .block_score = job.spec.shares.blocks != 0 ? job.spec.block_score : "",
-                .compensated = job.spec.compensate,
+}  // namespace
+
+PruneReport prune_report(const PruneSpec& spec, const ModelConfig& before, const Cuts& cuts) {
+  const ModelConfig& after = cuts.config;
+  PruneReport r{.score = spec.shares.heads != 0 || spec.shares.ffn != 0 ? spec.score : "",
+                .block_score = spec.shares.blocks != 0 ? spec.block_score : "",
+                .compensated = spec.compensate,
                 .weights_before = before.weight_count(),
                 .weights_after = after.weight_count(),
                 .heads_before = before.layers[0].heads,
@@ -40,27 +42,16 @@ PruneReport report_of(const PruneProof& job) {
                 .blocks_before = std::ssize(before.layers),
                 .blocks_after = std::ssize(after.layers)};
   std::vector<int64_t> blocks;
-  for (const LayerCut& layer : job.cuts.layers) {
+  for (const LayerCut& layer : cuts.layers) {
     r.layers.push_back(layer.block);
     blocks.push_back(layer.block);
     if (!layer.head_scores.empty()) r.heads.push_back(scored(layer.head_scores, layer.kept.heads));
   }
-  r.blocks = scored(job.cuts.block_scores, blocks);
+  r.blocks = scored(cuts.block_scores, blocks);
   return r;
 }
 
-// A model that no file holds, on the runtime.
-struct MadeUp {
-  std::shared_ptr<const Checkpoint> checkpoint;
-  OpenModel open;
-};
-MadeUp open_made_up(std::shared_ptr<const CodedModel> model, int64_t bytes, int threads) {
-  const std::shared_ptr<const Checkpoint> checkpoint = as_checkpoint(std::move(model));
-  MadeUp made{checkpoint, describe("", *checkpoint, open_float_runtime(*checkpoint, {.threads = threads}))};
-  made.open.file_bytes = bytes;
-  made.open.bits_per_weight = 8.0 * double(bytes) / double(checkpoint->config().weight_count());
-  return made;
-}
+namespace {
 
 // The unpruned model rounded to nearest in groups of 32, without text.
 class RoundedModel final : public CodedModel {
@@ -108,7 +99,7 @@ std::shared_ptr<const RoundedModel> rounded_to(const std::shared_ptr<const Check
 }  // namespace
 
 void prove_pruned(const PruneProof& job, ProgressBar& bar) {
-  PruneReport pruning = report_of(job);
+  PruneReport pruning = prune_report(job.spec, job.checkpoint->config(), job.cuts);
   if (job.material == nullptr) {
     if (job.json) fmt::print("{{\"output\": \"{}\", \"weights\": {}}}\n", job.output, pruning.weights_after);
     return;
@@ -141,17 +132,16 @@ void prove_pruned(const PruneProof& job, ProgressBar& bar) {
   const int64_t bytes = 2 * pruning.weights_after;
   int bits = 0;
   const auto rounded = rounded_to(job.checkpoint, bytes, bits);
-  add(fmt::format("not pruned, int{}", bits), "", open_made_up(rounded, rounded->bytes(), job.threads).open,
-      0);
+  add(fmt::format("not pruned, int{}", bits), "",
+      open_unwritten(*as_checkpoint(rounded), rounded->bytes(), options), 0);
   pruning.equal_bytes = fmt::format(
       "The weights that are left take {} as 16-bit floats. All of the model's take {} as int{} in groups of "
       "32, "
       "rounded to nearest without text, and are {:.5f} from the float model",
       bytes_text(bytes), bytes_text(rounded->bytes()), bits, report.rows.back().quality.divergence->kl_mean);
   if (job.spec.compensate) {
-    const MadeUp plain = open_made_up(std::make_shared<PrunedModel>(job.checkpoint, job.cuts),
-                                      written.file_bytes, job.threads);
-    add("plain cut", "", plain.open, 0);
+    const auto plain = as_checkpoint(std::make_shared<PrunedModel>(job.checkpoint, job.cuts));
+    add("plain cut", "", open_unwritten(*plain, written.file_bytes, options), 0);
   }
   add(job.spec.compensate ? "cut, compensated" : "plain cut", job.output, written, job.seconds);
   pruning.equal_bytes +=

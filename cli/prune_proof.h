@@ -15,6 +15,9 @@
 
 namespace edgeq {
 
+// What was cut and why, as reports show it, but for `equal_bytes`. before: the config of the whole model.
+PruneReport prune_report(const PruneSpec& spec, const ModelConfig& before, const Cuts& cuts);
+
 struct PruneProof {
   const PruneSpec& spec;
   std::shared_ptr<const Checkpoint> checkpoint;

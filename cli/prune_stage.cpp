@@ -2,6 +2,7 @@
 #include "cli/prune_stage.h"
 
 #include "cli/engines.h"
+#include "core/timer.h"
 #include "models/checkpoint_blocks.h"
 #include "models/coded_checkpoint.h"
 #include "recipe/prune_model.h"
@@ -15,6 +16,7 @@ std::shared_ptr<const Checkpoint> planned_checkpoint(const PruneSpec& spec,
 
 PruneStage::PruneStage(const PruneSpec& spec, const std::shared_ptr<const Checkpoint>& checkpoint,
                        const Calibration* calibration, const std::string& folder, const Progress& progress) {
+  const Timer timer;
   const auto model = prune_needs_text(spec) ? open_blockwise(checkpoint) : open_checkpoint_blocks(checkpoint);
   const auto backward = prune_needs_gradients(spec) ? open_backward(checkpoint->config()) : nullptr;
   const PruneJob job{.spec = spec,
@@ -27,7 +29,9 @@ PruneStage::PruneStage(const PruneSpec& spec, const std::shared_ptr<const Checkp
                      .existing = OutputFile::Existing::refuse,
                      .run = {}};
   journal_ = std::make_unique<Journal>(prune_journal(job, folder));
-  pruned_ = as_checkpoint(prune_into(job, *journal_, progress));
+  model_ = prune_into(job, *journal_, progress);
+  pruned_ = as_checkpoint(model_);
+  seconds_ = timer.seconds();
 }
 
 }  // namespace edgeq

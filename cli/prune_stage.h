@@ -11,6 +11,7 @@
 #include "recipe/calibrate.h"
 #include "recipe/journal.h"
 #include "recipe/prune_spec.h"
+#include "recipe/pruned_model.h"
 
 namespace edgeq {
 
@@ -25,11 +26,15 @@ class PruneStage {
              const Calibration* calibration, const std::string& folder, const Progress& progress);
 
   const std::shared_ptr<const Checkpoint>& checkpoint() const { return pruned_; }
+  const Cuts& cuts() const { return model_->cuts(); }
+  double seconds() const { return seconds_; }
   void remove_journal() { journal_->remove(); }
 
  private:
   std::unique_ptr<Journal> journal_;
-  std::shared_ptr<const Checkpoint> pruned_;
+  std::shared_ptr<const PrunedModel> model_;
+  std::shared_ptr<const Checkpoint> pruned_;  // the same
+  double seconds_ = 0;
 };
 
 }  // namespace edgeq

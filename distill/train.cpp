@@ -75,6 +75,7 @@ class Training {
   TrainReport run(const Progress& progress) {
     if (std::filesystem::exists(checkpoint_)) state_ = load_state(checkpoint_, key_, moving_);
     TrainReport& report = state_.report;
+    const int64_t resumed = state_.step;
     Timer since_saved;
     try {
       while (true) {
@@ -93,6 +94,7 @@ class Training {
       save();
       throw;
     }
+    if (state_.step != resumed) save();  // what follows may fail: it need not be trained again for that
     if (!report.looks.empty() && report.kept + 1 < std::ssize(report.looks))
       load_values(best_, key_, moving_);
     trainee_.settle(in_.codes);

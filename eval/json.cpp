@@ -273,6 +273,7 @@ std::string report_json(const Report& r) {
                  {"prompt", r.prompt},
                  {"continuation", r.continuation}};
   if (r.pruning) j["pruning"] = pruning_json(*r.pruning);
+  if (r.healing) j["healing"] = ordered_json::parse(train_json(*r.healing));
   for (const ReportRow& row : r.rows) j["rows"].push_back(row_json(row));
   // A continuation may end inside a character.
   return j.dump(2, ' ', false, ordered_json::error_handler_t::replace);

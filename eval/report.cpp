@@ -119,6 +119,7 @@ std::vector<std::string> protocol_lines(const Report& r) {
   if (r.rows.back().calibration_kl)
     lines.emplace_back("KL calibration: the same figure on the first of the calibration windows.");
   if (const std::string line = settling_line(r.rows.back()); !line.empty()) lines.push_back(line);
+  if (r.healing) lines.push_back("After pruning, healed: " + train_summary(*r.healing) + ".");
   if (const auto& tuning = r.rows.back().tuning)
     lines.push_back("After quantizing, " + tune_summary(*tuning) + ".");
   if (const auto& l = r.rows.back().latency)

@@ -100,7 +100,12 @@ int64_t common_vocab(const Tokenizer& student, int64_t student_rows, const Check
   return std::min({student_rows, teacher_rows, std::max<int64_t>(student.vocab_size(), 1)});
 }
 
-Dataset read_training_data(const TrainingData& spec, const Tokenizer& tokenizer, uint64_t seed) {
+Dataset read_training_data(const TrainingData& spec, const Checkpoint& model, uint64_t seed) {
+  if (spec.length > model.config().context)
+    throw Error(fmt::format("sequences of length {} are longer than the model's context of {}", spec.length,
+                            model.config().context))
+        .set_hint(fmt::format("data: {{length: {}}}", model.config().context));
+  const Tokenizer tokenizer = model.tokenizer();
   const bool share = spec.held_out_texts.empty();
   const DataOptions options{.length = spec.length, .held_out = share ? spec.held_out : 0, .seed = seed};
   Dataset data;

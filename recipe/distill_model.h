@@ -24,8 +24,9 @@ ModelConfig student_config(const StudentShape& shape, const ModelConfig& teacher
 // Throws Error with both numbers where the tokenizers are not the same.
 int64_t common_vocab(const Tokenizer& student, int64_t student_rows, const Checkpoint& teacher);
 
-// Training and held-out sequences. Throws Error: unreadable, empty, nothing left to train on.
-Dataset read_training_data(const TrainingData& data, const Tokenizer& tokenizer, uint64_t seed);
+// Training and held-out sequences of a model. Throws Error: unreadable, empty, nothing left to train on,
+// longer than its context.
+Dataset read_training_data(const TrainingData& data, const Checkpoint& model, uint64_t seed);
 
 // What a training begins with.
 struct Beginning {

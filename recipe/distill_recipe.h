@@ -9,8 +9,8 @@
 #include <string_view>
 #include <vector>
 
-#include "distill/spec.h"
 #include "distill/trainer.h"
+#include "recipe/training_spec.h"
 
 namespace edgeq {
 
@@ -25,20 +25,6 @@ struct StudentSpec {
   bool from_teacher = false;  // the teacher's tables and evenly chosen layers, else at random
   AdapterSpec adapters;
   std::optional<QuantScheme> scheme;  // quantization-aware: sites of blocks are trained through this grid
-};
-
-struct TrainingData {
-  std::vector<std::string> texts, traces;   // .txt, .jsonl
-  std::vector<std::string> held_out_texts;  // empty: a share of the data
-  int64_t length = 512;                     // tokens of a sequence, at most
-  double held_out = 0.02;
-  int64_t held_out_sequences = 32;  // measured at each look, at most
-  bool chat = false;                // traces through the model's chat template
-};
-
-struct TrainingSpec {
-  TrainingData data;
-  TrainSpec train;
 };
 
 struct DistillRecipe {

@@ -11,6 +11,7 @@
 #include "core/error.h"
 #include "models/target.h"
 #include "pruning/score.h"
+#include "recipe/parse_training.h"
 #include "recipe/tuning.h"
 #include "recipe/yaml_reader.h"
 
@@ -163,6 +164,13 @@ PruneSpec parse_prune(const Reader& reader, const YAML::Node& node) {
   return spec;
 }
 
+TrainingSpec parse_heal(const Reader& reader, const YAML::Node& node) {
+  TrainingSpec spec;
+  reader.map(node, "heal", training_fields(reader, spec));
+  check_training(reader, node, spec, true);
+  return spec;
+}
+
 ProofSpec parse_proof(const Reader& reader, const YAML::Node& node) {
   ProofSpec spec;
   reader.map(
@@ -201,6 +209,7 @@ Recipe read_recipe(const Reader& reader, const YAML::Node& root) {
           recipe.kv = reader.at(n, [&] { return parse_kv_scheme(text); });
         }},
        {"prune", [&](const YAML::Node& n) { recipe.prune = parse_prune(reader, n); }},
+       {"heal", [&](const YAML::Node& n) { recipe.heal = parse_heal(reader, n); }},
        {"calibration", [&](const YAML::Node& n) { recipe.calibration = parse_calibration(reader, n); }},
        {"transforms",
         [&](const YAML::Node& n) {
@@ -223,6 +232,9 @@ Recipe read_recipe(const Reader& reader, const YAML::Node& root) {
           reader.list(n, "compare",
                       [&](const YAML::Node& r) { recipe.compare.push_back(reader.scalar(r, "compare")); });
         }}});
+  if (recipe.heal && !recipe.prune)
+    reader.fail(
+        root, "heal trains what prune has cut, and there is no prune; to train another model: edgeq distill");
   if (recipe.rules.empty())
     reader.fail(root.Mark(), "no rules; expected at least one, such as {match: \"*\", ...}");
   return recipe;

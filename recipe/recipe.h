@@ -17,6 +17,7 @@
 #include "models/kv_scheme.h"
 #include "recipe/budget.h"
 #include "recipe/prune_spec.h"
+#include "recipe/training_spec.h"
 
 namespace edgeq {
 
@@ -68,6 +69,8 @@ struct Recipe {
   KvScheme kv;                    // how the runtime keeps keys and values unless told otherwise
   CalibrationSpec calibration;
   std::optional<PruneSpec> prune;         // before everything else
+  std::optional<TrainingSpec> heal;       // what was pruned, after the model it was; without data: on the
+                                          // texts of calibration
   std::vector<TransformSpec> transforms;  // in this order
   std::vector<Rule> rules;
   std::optional<Budget> budget;

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/cli/binaries.h"
+#include "tests/cli/training.h"
 #include "tests/support/temp_dir.h"
 
 namespace edgeq {
@@ -25,12 +26,6 @@ std::string recipe(const TempDir& dir, const std::string& student, const std::st
                                "data: {{texts: {}, held_out_texts: {}, length: 128, held_out_sequences: 8}}\n"
                                "train: {{tokens: 8000, batch: 4, rate: 1e-3, looks: 2, arithmetic: f32}}\n{}",
                                teacher, student, kTinyText, kTinyHeldOut, more));
-}
-
-double gained(const nlohmann::json& report) {
-  const auto& looks = report.at("heldout");
-  return looks.at(report.at("kept").get<size_t>()).at("kl").get<double>() /
-         looks.at(0).at("kl").get<double>();
 }
 
 TEST(Distill, HealsAModelOfFewerLayersAndWritesAFolder) {

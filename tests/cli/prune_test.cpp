@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/cli/binaries.h"
+#include "tests/cli/training.h"
 #include "tests/support/temp_dir.h"
 
 namespace edgeq {
@@ -17,6 +18,7 @@ namespace {
 namespace fs = std::filesystem;
 using testing::AllOf;
 using testing::HasSubstr;
+using testing::Not;
 
 const std::string kPrune = "prune " + kTiny + " --windows 8 --calibration " + kTinyText + " ";
 
@@ -120,6 +122,66 @@ TEST(Prune, IsAStageOfARecipe) {
   expect_error(refused("{}"), "prune needs a share");
   expect_error(refused("{heads: nan}"), "bad.yaml:1");
   expect_error(refused("{heads: 0.17}"), "which no config says");
+}
+
+// Prunes, heals and quantizes in few steps.
+std::string healing_recipe(const TempDir& dir, const std::string& more = "") {
+  return dir.write("heal.yaml",
+                   fmt::format("model: {}\ncalibration: {{corpus: {}, windows: 4}}\nprune: {{heads: 0.67}}\n"
+                               "heal: {{data: {{length: 128}}, train: {{tokens: 16000, batch: 4, rate: 1e-3, "
+                               "looks: 2, arithmetic: f32}}}}\n"
+                               "rules: [{{match: \"*\", quantizer: gptq, scheme: int8-g32-sym}}]\n{}",
+                               kTiny, kTinyText, more));
+}
+
+TEST(Prune, HealsAndQuantizesInOneRecipe) {
+  const TempDir dir;
+  const std::string packed = dir.file("healed.packed");
+  const Outcome made =
+      edgeq("quantize " + healing_recipe(dir, "prove: {corpus: " + kTinyHeldOut + ", windows: 4}\n") +
+            " --json -o " + packed);
+  ASSERT_EQ(made.code, 0) << made.err;
+  const auto report = nlohmann::json::parse(made.out);
+  EXPECT_LT(kl_of(report, "healed"), 0.95 * kl_of(report, "pruned"));
+  EXPECT_NEAR(kl_of(report, "heal"), kl_of(report, "healed"), 0.1 * kl_of(report, "healed"))
+      << "eight bits cost little";
+  EXPECT_EQ(report.at("pruning").at("heads").at("after"), 2);
+  EXPECT_LT(gained(report.at("healing")), 0.95);
+  EXPECT_THAT(edgeq("inspect --sites " + packed).out, HasSubstr("64 x 192"));
+  for (const char* stage : {".work", ".prune.work", ".heal.work"})
+    EXPECT_FALSE(fs::exists(packed + stage)) << stage;
+}
+
+TEST(Prune, ARecipeInterruptedAfterHealingIsNotHealedAgain) {
+  const TempDir dir;
+  const std::string command = "quantize " + healing_recipe(dir) + " -o ";
+  ASSERT_EQ(edgeq(command + dir.file("straight.packed")).code, 0);
+  const std::string packed = dir.file("resumed.packed");
+  const Outcome cut = edgeq_interrupted(command + packed, packed);
+  if (cut.code == 0) GTEST_SKIP() << "the run finished before the signal reached it";
+  EXPECT_EQ(cut.code, 130) << cut.err;
+  EXPECT_FALSE(fs::exists(packed));
+  const Outcome resumed = edgeq(command + packed);
+  ASSERT_EQ(resumed.code, 0) << resumed.err;
+  EXPECT_THAT(resumed.err, Not(HasSubstr("train:"))) << "no step is left to take";
+  EXPECT_TRUE(read_text_file(packed) == read_text_file(dir.file("straight.packed")));
+}
+
+TEST(Prune, HealsOnlyWhatWasCutAndOnTextThatIsThere) {
+  const TempDir dir;
+  const auto refused = [&](const std::string& stages) {
+    const std::string bad = dir.write("bad.yaml", stages + "\nrules: [{match: \"*\", keep: f16}]\n");
+    return edgeq("quantize " + bad + " --model " + kTiny + " -o " + dir.file("bad.packed"));
+  };
+  const std::string prune = "prune: {heads: 0.33, score: magnitude, compensate: false}\n";
+  expect_error(refused("heal: {train: {tokens: 100}}"), "there is no prune");
+  expect_error(refused(prune + "heal: {data: {length: 64}}"), "bad.yaml:2: there is no train");
+  expect_error(refused(prune + "heal: {train: {tokens: 100}}"), "the calibration text is \"default\"");
+  expect_error(refused(prune + "heal: {data: {texts: none.txt}, train: {tokens: 100}}"), "none.txt");
+  expect_error(
+      refused(prune + "heal: {data: {texts: " + kTinyText + ", length: 100000}, train: {tokens: 9}}"),
+      "longer than the model's context of 512");
+  EXPECT_FALSE(fs::exists(dir.file("bad.packed.prune.work"))) << "data are read before anything is cut";
 }
 
 TEST(Prune, WhatCannotBeIsOneLineAndNoFolder) {
