@@ -2,20 +2,22 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <memory>
 #include <optional>
 
 #include "cli/commands.h"
-#include "cli/engines.h"
+#include "cli/heal_stage.h"
 #include "cli/progress_bar.h"
 #include "cli/prune_proof.h"
+#include "cli/prune_stage.h"
 #include "cli/ship_check.h"
 #include "core/error.h"
 #include "core/parallel.h"
 #include "core/text.h"
+#include "core/timer.h"
 #include "formats/output_folder.h"
 #include "formats/staged_output.h"
-#include "models/checkpoint_blocks.h"
 #include "recipe/prune_model.h"
 
 namespace edgeq {
@@ -27,6 +29,7 @@ struct PruneArgs {
   PruneSpec spec;
   CalibrationSpec text{.windows = 32, .tokens = 512};
   ProofSpec prove;
+  int64_t heal = 0;
   int threads = 0;
   bool plain = false, dry_run = false, overwrite = false, json = false, quiet = false;
 };
@@ -58,6 +61,14 @@ std::shared_ptr<const Target> float_target(const PruneArgs& args, const Checkpoi
   return parse_target(args.target);
 }
 
+// Short sequences and small batches: many steps of few tokens heal better than few steps of many.
+TrainingSpec healing(int64_t tokens, const ModelConfig& config) {
+  TrainingSpec spec;
+  spec.data.length = std::min<int64_t>(256, config.context);
+  spec.train = {.losses = {{.kind = LossKind::forward_kl}}, .tokens = tokens, .batch = 4};
+  return spec;
+}
+
 void prune_command(PruneArgs& args) {
   if (args.threads != 0) set_thread_count(args.threads);
   args.output = without_slash(args.output);
@@ -81,39 +92,47 @@ void prune_command(PruneArgs& args) {
       fmt::print("calibration: {} windows of {} tokens of {}\n", calibration->windows.count(),
                  calibration->windows.length, calibration->name());
   }
-  const auto model = text ? open_blockwise(checkpoint) : open_checkpoint_blocks(checkpoint);
-  const auto backward = prune_needs_gradients(args.spec) ? open_backward(checkpoint->config()) : nullptr;
+  std::optional<HealStage> heal;
+  if (args.heal != 0) {
+    heal.emplace(healing(args.heal, checkpoint->config()), args.calibration, checkpoint,
+                 args.output + ".heal.work");
+    if (!args.json) fmt::print("healing: {}\n", data_text(heal->data()));
+  }
   const auto not_run = run_check_obstacle(checkpoint->config());
   make_folder_of(args.output);
   ProgressBar bar(args.quiet || args.json);
-  const PruneOutcome done =
-      prune_model({.spec = args.spec,
-                   .checkpoint = checkpoint,
-                   .model = *model,
-                   .backward = backward.get(),
-                   .calibration = calibration ? &*calibration : nullptr,
-                   .output = args.output,
-                   .target = target,
-                   .existing = args.overwrite ? OutputFile::Existing::replace : OutputFile::Existing::refuse,
-                   .run = not_run ? RunCheck() : run_check(args.threads)},
-                  bar.callback());
+  const Timer timer;
+  PruneStage stage(args.spec, checkpoint, calibration ? &*calibration : nullptr, args.output + ".work",
+                   bar.callback());
+  Distilled healed;
+  if (heal) healed = heal->run(stage.checkpoint(), bar);
+  const Shipped shipped =
+      ship({.source = heal ? static_cast<const CodedModel&>(*healed.model) : *stage.model(),
+            .target = *target,
+            .output = args.output,
+            .existing = args.overwrite ? OutputFile::Existing::replace : OutputFile::Existing::refuse,
+            .run = not_run ? RunCheck() : run_check(args.threads)});
   bar.finish_line();
   if (!args.json) {
-    fmt::print("{}: {} as {}, {}\n", args.output, bytes_text(done.bytes), target->name(),
-               duration_text(done.seconds));
+    fmt::print("{}: {} as {}, {}\n", args.output, bytes_text(shipped.bytes), target->name(),
+               duration_text(timer.seconds()));
+    if (heal) fmt::print("healed: {}\n", train_summary(healed.report));
     if (not_run) fmt::print("note: read back equal, not run: {}\n", *not_run);
   }
   prove_pruned({.spec = args.spec,
                 .checkpoint = checkpoint,
                 .calibration = calibration ? &*calibration : nullptr,
-                .cuts = done.cuts,
+                .cut = stage.model(),
+                .healing = heal ? std::optional(healed.report) : std::nullopt,
                 .output = args.output,
                 .target = target->name(),
-                .seconds = done.seconds,
+                .seconds = stage.seconds(),
                 .material = proof ? &*proof : nullptr,
                 .json = args.json,
                 .threads = args.threads},
                bar);
+  stage.remove_journal();
+  if (heal) heal->remove_folder();
 }
 
 }  // namespace
@@ -144,6 +163,11 @@ void add_prune_command(CLI::App& app) {
       ->check(CLI::Range(int64_t(1), int64_t(1) << 30))
       ->capture_default_str();
   command->add_flag("--plain", args->plain, "cut only: what is left does not make up for what is gone");
+  command
+      ->add_option("--heal", args->heal,
+                   "tokens of the calibration text to train what is left on afterwards, after the whole\n"
+                   "model; a recipe says more (heal: in docs/recipes.md)")
+      ->check(CLI::Range(int64_t(1), int64_t(1) << 40));
   command->add_option("--for", args->target, "f32, f16 or bf16; default: as the model is");
   command->add_option("-o,--output", args->output, "folder to write");
   command->add_option("--prove", args->prove.corpus,
@@ -162,6 +186,7 @@ void add_prune_command(CLI::App& app) {
       "Examples:\n"
       "  edgeq prune models/llama --heads 0.33 --calibration text.txt -o llama-pruned\n"
       "  edgeq prune models/llama --ffn 0.25 --calibration text.txt --prove test.txt -o llama-narrow\n"
+      "  edgeq prune models/llama --heads 0.33 --calibration text.txt --heal 500000 -o llama-healed\n"
       "  edgeq prune models/llama --blocks 0.2 --dry-run");
   command->callback([args] { prune_command(*args); });
 }

@@ -136,24 +136,23 @@ void quantize(const QuantizeArgs& args) {
   }
   std::optional<HealStage> heal;
   if (recipe.heal) {
-    heal.emplace(*recipe.heal, recipe.calibration.corpus, checkpoint);
+    heal.emplace(*recipe.heal, recipe.calibration.corpus, checkpoint, jobs.back().output + ".heal.work");
     if (!args.json) fmt::print("healing: {}\n", data_text(heal->data()));
   }
   std::optional<PruneStage> pruned;
   std::optional<PruneReport> pruning;
   std::optional<TrainReport> healing;
   std::vector<ProofStage> stages;
-  const std::string heal_folder = jobs.back().output + ".heal.work";
   if (recipe.prune) {
     const std::string folder = jobs.back().output + ".prune.work";
     make_folder_of(folder);
     pruned.emplace(*recipe.prune, checkpoint, calibration ? &*calibration : nullptr, folder, bar.callback());
-    pruning = prune_report(*recipe.prune, checkpoint->config(), pruned->cuts());
+    pruning = prune_report(*recipe.prune, checkpoint->config(), pruned->model()->cuts());
     checkpoint = pruned->checkpoint();
     stages.push_back({"pruned", checkpoint, pruned->seconds()});
   }
   if (heal) {
-    Distilled done = heal->run(checkpoint, heal_folder, bar);
+    Distilled done = heal->run(checkpoint, bar);
     bar.finish_line();
     if (!args.json) fmt::print("healed: {}\n", train_summary(done.report));
     checkpoint = as_checkpoint(done.model);
@@ -162,7 +161,7 @@ void quantize(const QuantizeArgs& args) {
   }
   const auto remove_stages = [&] {
     if (pruned) pruned->remove_journal();
-    if (heal) fs::remove_all(heal_folder);
+    if (heal) heal->remove_folder();
   };
   const bool back = std::ranges::any_of(jobs, [](const Job& j) { return j.plan.needs_gradients(); });
   const bool float_engine = back || (walks && recipe.calibration.statistics.empty());

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <utility>
 
 #include "cli/engines.h"
@@ -35,13 +36,14 @@ std::function<void(const TrainReport&)> show_steps(ProgressBar& bar) {
 }
 
 HealStage::HealStage(TrainingSpec spec, const std::vector<std::string>& calibration,
-                     std::shared_ptr<const Checkpoint> teacher)
-    : spec_(with_texts(std::move(spec), calibration)), teacher_(std::move(teacher)) {
+                     std::shared_ptr<const Checkpoint> teacher, std::string folder)
+    : spec_(with_texts(std::move(spec), calibration)),
+      teacher_(std::move(teacher)),
+      folder_(std::move(folder)) {
   data_ = with_context("heal", [&] { return read_training_data(spec_.data, *teacher_, spec_.train.seed); });
 }
 
-Distilled HealStage::run(const std::shared_ptr<const Checkpoint>& cut, const std::string& folder,
-                         ProgressBar& bar) const {
+Distilled HealStage::run(const std::shared_ptr<const Checkpoint>& cut, ProgressBar& bar) const {
   const int64_t common = common_vocab(cut->tokenizer(), cut->config().vocab, *teacher_);
   Distilled done = distill({.spec = spec_,
                             .title = "heal",
@@ -49,7 +51,7 @@ Distilled HealStage::run(const std::shared_ptr<const Checkpoint>& cut, const std
                             .teacher = teacher_,
                             .common_vocab = common,
                             .data = data_,
-                            .folder = folder,
+                            .folder = folder_,
                             .adapters = {},
                             .train = &train_on_torch,
                             .stepped = show_steps(bar)},
@@ -57,5 +59,7 @@ Distilled HealStage::run(const std::shared_ptr<const Checkpoint>& cut, const std
   bar.set_detail("");
   return done;
 }
+
+void HealStage::remove_folder() const { std::filesystem::remove_all(folder_); }
 
 }  // namespace edgeq

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The stage `heal:` of a recipe: what was pruned is trained after the model that it was cut from. Nothing is
-// written in between: the training's folder holds its last state until the whole recipe is done.
+// Healing, a stage of recipes and of `edgeq prune`: what was pruned is trained after the model that it was
+// cut from. Nothing is written in between: the training's folder holds its last state until all is done.
 #pragma once
 
 #include <functional>
@@ -21,17 +21,18 @@ class HealStage {
   // Reads the data, of the calibration texts where the spec names none. Throws Error when it cannot be had,
   // or when they are no files.
   HealStage(TrainingSpec spec, const std::vector<std::string>& calibration,
-            std::shared_ptr<const Checkpoint> teacher);
+            std::shared_ptr<const Checkpoint> teacher, std::string folder);
 
   const Dataset& data() const { return data_; }
 
   // Trains, or takes up what the folder holds.
-  Distilled run(const std::shared_ptr<const Checkpoint>& cut, const std::string& folder,
-                ProgressBar& bar) const;
+  Distilled run(const std::shared_ptr<const Checkpoint>& cut, ProgressBar& bar) const;
+  void remove_folder() const;
 
  private:
   TrainingSpec spec_;
   std::shared_ptr<const Checkpoint> teacher_;
+  std::string folder_;
   Dataset data_;
 };
 

@@ -99,7 +99,7 @@ std::shared_ptr<const RoundedModel> rounded_to(const std::shared_ptr<const Check
 }  // namespace
 
 void prove_pruned(const PruneProof& job, ProgressBar& bar) {
-  PruneReport pruning = prune_report(job.spec, job.checkpoint->config(), job.cuts);
+  PruneReport pruning = prune_report(job.spec, job.checkpoint->config(), job.cut->cuts());
   if (job.material == nullptr) {
     if (job.json) fmt::print("{{\"output\": \"{}\", \"weights\": {}}}\n", job.output, pruning.weights_after);
     return;
@@ -140,10 +140,15 @@ void prove_pruned(const PruneProof& job, ProgressBar& bar) {
       "rounded to nearest without text, and are {:.5f} from the float model",
       bytes_text(bytes), bytes_text(rounded->bytes()), bits, report.rows.back().quality.divergence->kl_mean);
   if (job.spec.compensate) {
-    const auto plain = as_checkpoint(std::make_shared<PrunedModel>(job.checkpoint, job.cuts));
+    const auto plain = as_checkpoint(std::make_shared<PrunedModel>(job.checkpoint, job.cut->cuts()));
     add("plain cut", "", open_unwritten(*plain, written.file_bytes, options), 0);
   }
-  add(job.spec.compensate ? "cut, compensated" : "plain cut", job.output, written, job.seconds);
+  const std::string cut = job.spec.compensate ? "cut, compensated" : "plain cut";
+  if (job.healing) {
+    const auto before = as_checkpoint(job.cut);
+    add(cut, "", open_unwritten(*before, written.file_bytes, options), job.seconds);
+  }
+  add(job.healing ? "healed" : cut, job.output, written, job.healing ? job.healing->seconds : job.seconds);
   pruning.equal_bytes +=
       fmt::format("; what was cut is {:.5f} from it.", report.rows.back().quality.divergence->kl_mean);
   const ProofSubject floats{.name = "float",
@@ -156,6 +161,7 @@ void prove_pruned(const PruneProof& job, ProgressBar& bar) {
   report.rows.insert(report.rows.begin(),
                      reference_row(floats, report.rows.front().quality, tasks, {}, bar.callback()));
   report.pruning = std::move(pruning);
+  report.healing = job.healing;
   bar.finish_line();
   const std::string stem = job.output + ".report";
   write_report(report, stem);

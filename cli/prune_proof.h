@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // The proof of one `edgeq prune`: what was written against the float model, beside the same cuts without
-// compensation and beside what quantizing to the same bytes costs; with the map of scores, as three report
-// files.
+// healing, without compensation, and beside what quantizing to the same bytes costs; with the map of scores,
+// as three report files.
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "cli/progress_bar.h"
 #include "cli/proof.h"
 #include "models/import.h"
 #include "recipe/calibrate.h"
-#include "recipe/prune.h"
+#include "recipe/pruned_model.h"
 
 namespace edgeq {
 
@@ -22,7 +23,8 @@ struct PruneProof {
   const PruneSpec& spec;
   std::shared_ptr<const Checkpoint> checkpoint;
   const Calibration* calibration = nullptr;
-  const Cuts& cuts;
+  std::shared_ptr<const PrunedModel> cut;
+  std::optional<TrainReport> healing;  // of what was written; not set: that is the cut
   std::string output, target;
   double seconds = 0;
   const ProofMaterial* material = nullptr;  // null: nothing is measured

@@ -23,11 +23,7 @@ PruneStage::PruneStage(const PruneSpec& spec, const std::shared_ptr<const Checkp
                      .checkpoint = checkpoint,
                      .model = *model,
                      .backward = backward.get(),
-                     .calibration = calibration,
-                     .output = folder,
-                     .target = {},
-                     .existing = OutputFile::Existing::refuse,
-                     .run = {}};
+                     .calibration = calibration};
   journal_ = std::make_unique<Journal>(prune_journal(job, folder));
   model_ = prune_into(job, *journal_, progress);
   pruned_ = as_checkpoint(model_);

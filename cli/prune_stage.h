@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The prune stage of a recipe: the checkpoint that its other stages then read. Nothing is written in between:
-// the pruned blocks stay in the stage's journal until the whole recipe is done, so that a killed run goes on.
+// Pruning, by itself or as the stage of a recipe: the checkpoint that what follows then reads. Nothing is
+// written in between: the pruned blocks stay in the stage's journal until all is done, so that a killed run
+// goes on.
 #pragma once
 
 #include <memory>
@@ -26,14 +27,14 @@ class PruneStage {
              const Calibration* calibration, const std::string& folder, const Progress& progress);
 
   const std::shared_ptr<const Checkpoint>& checkpoint() const { return pruned_; }
-  const Cuts& cuts() const { return model_->cuts(); }
+  const std::shared_ptr<const PrunedModel>& model() const { return model_; }  // the same
   double seconds() const { return seconds_; }
   void remove_journal() { journal_->remove(); }
 
  private:
   std::unique_ptr<Journal> journal_;
   std::shared_ptr<const PrunedModel> model_;
-  std::shared_ptr<const Checkpoint> pruned_;  // the same
+  std::shared_ptr<const Checkpoint> pruned_;
   double seconds_ = 0;
 };
 

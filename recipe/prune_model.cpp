@@ -8,9 +8,7 @@
 
 #include "core/dtype.h"
 #include "core/error.h"
-#include "core/timer.h"
 #include "core/version.h"
-#include "formats/staged_output.h"
 #include "models/export_hf.h"
 
 namespace edgeq {
@@ -71,20 +69,6 @@ std::shared_ptr<const PrunedModel> prune_into(const PruneJob& job, Journal& jour
                      .windows = job.calibration != nullptr ? job.calibration->windows : none},
                     journal, progress);
   return std::make_shared<PrunedModel>(job.checkpoint, std::move(cuts), journal, provenance(job));
-}
-
-PruneOutcome prune_model(const PruneJob& job, const Progress& progress) {
-  const Timer timer;
-  if (job.existing == OutputFile::Existing::refuse) refuse_existing(job.output);
-  Journal journal = prune_journal(job, job.output + ".work");
-  const auto pruned = prune_into(job, journal, progress);
-  const Shipped shipped = ship({.source = *pruned,
-                                .target = *job.target,
-                                .output = job.output,
-                                .existing = job.existing,
-                                .run = job.run});
-  journal.remove();
-  return {.cuts = pruned->cuts(), .bytes = shipped.bytes, .seconds = timer.seconds()};
 }
 
 }  // namespace edgeq

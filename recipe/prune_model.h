@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// One model pruned into a Hugging Face folder: plan -> prune -> write, read back, run. Resumable: what an
-// interrupted run finished is kept in "<output>.work".
+// One model pruned: what is in the journal of the pruning, as a model. Resumable: what an interrupted run
+// finished is kept there.
 #pragma once
 
 #include <memory>
 #include <string>
 
 #include "core/progress.h"
-#include "models/target.h"
 #include "recipe/calibrate.h"
 #include "recipe/pruned_model.h"
-#include "recipe/ship.h"
 
 namespace edgeq {
 
@@ -20,16 +18,6 @@ struct PruneJob {
   const BlockwiseModel& model;
   const BackwardModel* backward = nullptr;
   const Calibration* calibration = nullptr;  // where prune_needs_text()
-  std::string output;
-  std::shared_ptr<const Target> target;  // a folder of floats
-  OutputFile::Existing existing = OutputFile::Existing::refuse;
-  RunCheck run = {};
-};
-
-struct PruneOutcome {
-  Cuts cuts;
-  int64_t bytes = 0;
-  double seconds = 0;
 };
 
 // Of edgeq's targets the float folder whose type the checkpoint's weights have: "f32", "f16" or "bf16".
@@ -42,8 +30,5 @@ void require_config(const PruneSpec& spec, const ModelConfig& config);
 Journal prune_journal(const PruneJob& job, const std::string& folder);
 std::shared_ptr<const PrunedModel> prune_into(const PruneJob& job, Journal& journal,
                                               const Progress& progress);
-
-// Throws Error; then there is nothing under the output's name, and the finished blocks are kept.
-PruneOutcome prune_model(const PruneJob& job, const Progress& progress);
 
 }  // namespace edgeq

@@ -124,6 +124,18 @@ TEST(Prune, IsAStageOfARecipe) {
   expect_error(refused("{heads: 0.17}"), "which no config says");
 }
 
+TEST(Prune, HealsWhatIsLeft) {
+  const TempDir dir;
+  const std::string output = dir.file("healed");
+  const auto report = report_of("--heads 0.67 --heal 20000", output);
+  EXPECT_LT(kl_of(report, "healed"), 0.9 * kl_of(report, "cut, compensated"));
+  EXPECT_LT(kl_of(report, "cut, compensated"), 0.8 * kl_of(report, "plain cut"));
+  for (const char* stage : {".work", ".heal.work"}) EXPECT_FALSE(fs::exists(output + stage)) << stage;
+  expect_error(
+      edgeq("prune " + kTiny + " --heads 0.67 --score magnitude --plain --heal 100 -o " + dir.file("no")),
+      "the calibration text is \"default\"");
+}
+
 // Prunes, heals and quantizes in few steps.
 std::string healing_recipe(const TempDir& dir, const std::string& more = "") {
   return dir.write("heal.yaml",
