@@ -6,9 +6,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <string>
 
 #include "core/parallel.h"
+#include "quantizers/registry.h"
 #include "tests/quantizers/samples.h"
 #include "tests/support/message.h"
 
@@ -124,6 +126,21 @@ TEST(Mask, IsTheSameForOneAndTwoThreads) {
     EXPECT_TRUE(std::equal(one.f32(), one.f32() + one.size(), two.f32()));
   }
   set_thread_count(before);
+}
+
+// Rounding to nearest keeps the zeros where the grid has one. GPTQ does not: its feedback moves some of them.
+TEST(Mask, RoundingToNearestKeepsTheZeros) {
+  const Sample s;
+  for (const MaskEntry& method : mask_methods())
+    for (const char* scheme : {"int4-g64-sym", "int8-channel-sym", "int4-g64-asym", "q4_0"}) {
+      const Tensor masked = s.masked(method, parse_pattern("2:4"));
+      const Options none(std::map<std::string, std::string>{});
+      const auto rounded =
+          make_quantizer("rtn", parse_scheme(scheme), none)->quantize(masked.matrix(), s.inputs);
+      const Tensor values = dequantized(rounded.weight);
+      for (int64_t i = 0; i < masked.size(); ++i)
+        ASSERT_TRUE(masked.f32()[i] != 0 || values.f32()[i] == 0) << method.name << " " << scheme;
+    }
 }
 
 TEST(Mask, WhatIsNoSparsityIsRefused) {
