@@ -6,6 +6,7 @@
 
 #include "cli/commands.h"
 #include "models/target.h"
+#include "pruning/mask.h"
 #include "pruning/score.h"
 #include "quantizers/registry.h"
 #include "recipe/parse.h"
@@ -47,6 +48,8 @@ void list(const ListArgs& args) {
     }
   } else if (args.what == "pruners") {
     for (const ScoreEntry& s : scores()) print_line(args.plain, s.name, s.summary);
+  } else if (args.what == "masks") {
+    for (const MaskEntry& m : mask_methods()) print_line(args.plain, m.name, m.summary);
   } else if (args.what == "refiners") {
     for (const RefinerEntry& r : refiners()) print_line(args.plain, r.name, r.summary);
   } else if (args.what == "targets") {
@@ -66,12 +69,13 @@ void list(const ListArgs& args) {
 void add_list_command(CLI::App& app) {
   const auto args = std::make_shared<ListArgs>();
   CLI::App* command = app.add_subcommand(
-      "list", "Lists recipes, transforms, quantizers, refiners, pruners, targets or instruction sets");
+      "list", "Lists recipes, transforms, quantizers, refiners, pruners, masks, targets or instruction sets");
   command
-      ->add_option("what", args->what, "recipes, transforms, quantizers, refiners, pruners, targets or isas")
+      ->add_option("what", args->what,
+                   "recipes, transforms, quantizers, refiners, pruners, masks, targets or isas")
       ->required()
-      ->check(
-          CLI::IsMember({"recipes", "transforms", "quantizers", "refiners", "pruners", "targets", "isas"}));
+      ->check(CLI::IsMember(
+          {"recipes", "transforms", "quantizers", "refiners", "pruners", "masks", "targets", "isas"}));
   command->add_flag("--plain", args->plain, "names only");
   command->footer("Example: edgeq list recipes");
   command->callback([args] { list(*args); });

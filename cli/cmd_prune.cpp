@@ -27,6 +27,7 @@ struct PruneArgs {
   std::string model, output, target;
   std::vector<std::string> calibration;
   PruneSpec spec;
+  std::string sparsity, pattern, mask;
   CalibrationSpec text{.windows = 32, .tokens = 512};
   ProofSpec prove;
   int64_t heal = 0;
@@ -53,6 +54,20 @@ std::string plan_text(const ModelConfig& before, const ModelConfig& after) {
   return text;
 }
 
+// Throws Error for options of masks that do not go together.
+std::optional<MaskSpec> mask_spec(const PruneArgs& args) {
+  if (args.sparsity.empty() && args.pattern.empty()) {
+    if (!args.mask.empty()) throw Error("--mask says how, but not how much; expected --sparsity or --nm too");
+    return std::nullopt;
+  }
+  if (!args.sparsity.empty() && !args.pattern.empty())
+    throw Error("both --sparsity and --nm; expected one of the two");
+  MaskSpec mask;
+  mask.sparsity = args.pattern.empty() ? parse_share(args.sparsity) : parse_pattern(args.pattern);
+  if (!args.mask.empty()) mask.method = args.mask;
+  return mask;
+}
+
 std::shared_ptr<const Target> float_target(const PruneArgs& args, const Checkpoint& checkpoint) {
   if (args.target.empty()) return parse_target(float_target_of(checkpoint));
   if (args.target != "f32" && args.target != "f16" && args.target != "bf16")
@@ -73,11 +88,17 @@ void prune_command(PruneArgs& args) {
   if (args.threads != 0) set_thread_count(args.threads);
   args.output = without_slash(args.output);
   args.spec.compensate = !args.plain;
+  args.spec.mask = mask_spec(args);
+  if (args.spec.mask && args.heal != 0)
+    throw Error("--heal trains all weights, so the zeros of a mask would be gone; expected one of the two");
   const std::shared_ptr<const Checkpoint> checkpoint = open_checkpoint(args.model);
   const Cuts plan = plan_cuts(args.spec, checkpoint->config());
   require_config(args.spec, checkpoint->config());
   const auto target = float_target(args, *checkpoint);
   if (!args.json) fmt::print("{}", plan_text(checkpoint->config(), plan.config));
+  if (!args.json && args.spec.mask)
+    fmt::print("  {:<10} {} by {}\n", "zeros", sparsity_text(args.spec.mask->sparsity),
+               args.spec.mask->method);
   if (args.dry_run) return;
   if (args.output.empty()) throw Error("no output; expected -o FOLDER");
   if (!args.overwrite) refuse_existing(args.output);
@@ -140,7 +161,7 @@ void prune_command(PruneArgs& args) {
 void add_prune_command(CLI::App& app) {
   const auto args = std::make_shared<PruneArgs>();
   CLI::App* command = app.add_subcommand(
-      "prune", "Cuts heads, channels or blocks out of a model: a smaller Hugging Face folder");
+      "prune", "Cuts heads, channels or blocks out of a model, or makes zeros: a Hugging Face folder");
   command->add_option("model", args->model, "Hugging Face folder or .gguf")->required();
   command->add_option("--heads", args->spec.shares.heads,
                       "share of the query heads to cut, the same in every layer");
@@ -152,6 +173,11 @@ void add_prune_command(CLI::App& app) {
       "--multiple", args->spec.shares.channel_multiple,
       "channels left are a multiple of this; 0: 64 or 32 where it divides what there is; K-quants "
       "need 256");
+  command->add_option("--sparsity", args->sparsity, "share of zeros in each matrix of the layers that stay");
+  command->add_option("--nm", args->pattern,
+                      "n:m, such as 2:4: n weights stay of every m, in each matrix of the layers");
+  command->add_option("--mask", args->mask,
+                      "how --sparsity and --nm choose: sparsegpt (default), wanda or magnitude");
   command->add_option("--score", args->spec.score, "of heads and channels (edgeq list pruners)")
       ->capture_default_str();
   command->add_option("--block-score", args->spec.block_score, "of blocks")->capture_default_str();
@@ -187,6 +213,7 @@ void add_prune_command(CLI::App& app) {
       "  edgeq prune models/llama --heads 0.33 --calibration text.txt -o llama-pruned\n"
       "  edgeq prune models/llama --ffn 0.25 --calibration text.txt --prove test.txt -o llama-narrow\n"
       "  edgeq prune models/llama --heads 0.33 --calibration text.txt --heal 500000 -o llama-healed\n"
+      "  edgeq prune models/llama --nm 2:4 --mask sparsegpt --calibration text.txt -o llama-2of4\n"
       "  edgeq prune models/llama --blocks 0.2 --dry-run");
   command->callback([args] { prune_command(*args); });
 }

@@ -9,6 +9,7 @@
 #include "cli/open_model.h"
 #include "core/text.h"
 #include "models/coded_checkpoint.h"
+#include "models/names.h"
 #include "models/sites.h"
 #include "recipe/prove.h"
 #include "recipe/pruned_model.h"
@@ -46,8 +47,11 @@ PruneReport prune_report(const PruneSpec& spec, const ModelConfig& before, const
     r.layers.push_back(layer.block);
     blocks.push_back(layer.block);
     if (!layer.head_scores.empty()) r.heads.push_back(scored(layer.head_scores, layer.kept.heads));
+    for (const SiteZeros& site : layer.zeros)
+      r.zeros.push_back({layer_site(int64_t(r.layers.size()) - 1, site.part), site.share});
   }
   r.blocks = scored(cuts.block_scores, blocks);
+  if (spec.mask) r.mask = fmt::format("{} by {}", sparsity_text(spec.mask->sparsity), spec.mask->method);
   return r;
 }
 
@@ -101,7 +105,10 @@ std::shared_ptr<const RoundedModel> rounded_to(const std::shared_ptr<const Check
 void prove_pruned(const PruneProof& job, ProgressBar& bar) {
   PruneReport pruning = prune_report(job.spec, job.checkpoint->config(), job.cut->cuts());
   if (job.material == nullptr) {
-    if (job.json) fmt::print("{{\"output\": \"{}\", \"weights\": {}}}\n", job.output, pruning.weights_after);
+    if (job.json)
+      fmt::print("{{\"output\": \"{}\", \"weights\": {}}}\n", job.output, pruning.weights_after);
+    else if (job.spec.mask)
+      fmt::print("{}\n", zeros_summary(pruning));
     return;
   }
   const auto& [spec, corpus, windows, tasks] = *job.material;
@@ -140,7 +147,8 @@ void prove_pruned(const PruneProof& job, ProgressBar& bar) {
       "rounded to nearest without text, and are {:.5f} from the float model",
       bytes_text(bytes), bytes_text(rounded->bytes()), bits, report.rows.back().quality.divergence->kl_mean);
   if (job.spec.compensate) {
-    const auto plain = as_checkpoint(std::make_shared<PrunedModel>(job.checkpoint, job.cut->cuts()));
+    const auto plain = as_checkpoint(std::make_shared<PrunedModel>(
+        job.checkpoint, job.cut->cuts(), job.spec.mask ? as_checkpoint(job.cut) : nullptr));
     add("plain cut", "", open_unwritten(*plain, written.file_bytes, options), 0);
   }
   const std::string cut = job.spec.compensate ? "cut, compensated" : "plain cut";
@@ -169,8 +177,9 @@ void prove_pruned(const PruneProof& job, ProgressBar& bar) {
     fmt::print("{}\n", report_json(report));
     return;
   }
-  fmt::print("\n{}\n{}\n{}\nreport {}.html (also .md, .json)\n", report_table(report),
-             prune_summary(*report.pruning), report.pruning->equal_bytes, stem);
+  fmt::print("\n{}\n{}\n{}{}\nreport {}.html (also .md, .json)\n", report_table(report),
+             prune_summary(*report.pruning), job.spec.mask ? zeros_summary(*report.pruning) + "\n" : "",
+             report.pruning->equal_bytes, stem);
 }
 
 }  // namespace edgeq

@@ -111,6 +111,9 @@ ordered_json pruning_json(const PruneReport& p) {
                  {"head_scores", ordered_json::array()},
                  {"block_scores", units_json(p.blocks)}};
   for (const auto& layer : p.heads) j["head_scores"].push_back(units_json(layer));
+  if (p.mask.empty()) return j;
+  j["mask"] = p.mask;
+  for (const ZerosOfSite& site : p.zeros) j["zeros"].push_back({{"site", site.name}, {"share", site.share}});
   return j;
 }
 

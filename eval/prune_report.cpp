@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
+#include <utility>
 
 #include "eval/charts.h"
 
@@ -57,6 +59,25 @@ std::string prune_summary(const PruneReport& r) {
       part("heads", r.heads_before, r.heads_after), part("KV heads", r.kv_heads_before, r.kv_heads_after),
       part("channels", r.channels_before, r.channels_after), part("blocks", r.blocks_before, r.blocks_after),
       r.compensated ? "what is left makes up for what is gone" : "cut only");
+}
+
+std::string zeros_summary(const PruneReport& report) {
+  if (report.zeros.empty()) return {};
+  std::vector<std::pair<std::string, std::vector<double>>> parts;  // of all layers, in the order of a layer
+  for (const ZerosOfSite& site : report.zeros) {
+    const std::string part = site.name.substr(site.name.rfind('.') + 1);
+    const auto found = std::ranges::find(parts, part, [](const auto& p) { return p.first; });
+    (found == parts.end() ? parts.emplace_back(part, std::vector<double>()) : *found)
+        .second.push_back(site.share);
+  }
+  std::string text = fmt::format("zeros, {}", report.mask);
+  for (size_t p = 0; p < parts.size(); ++p) {
+    const std::vector<double>& shares = parts[p].second;
+    text += fmt::format("{}{} {:.1f} %", p == 0 ? ": " : ", ", parts[p].first,
+                        100 * std::accumulate(shares.begin(), shares.end(), 0.0) / double(shares.size()));
+  }
+  const ZerosOfSite& least = *std::ranges::min_element(report.zeros, {}, &ZerosOfSite::share);
+  return text + fmt::format("; least {:.1f} % in {}", 100 * least.share, least.name);
 }
 
 std::string score_map(const PruneReport& report) {

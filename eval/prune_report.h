@@ -13,6 +13,11 @@ struct ScoredUnit {
   bool stays = true;
 };
 
+struct ZerosOfSite {
+  std::string name;  // "layers.3.attn.q_proj"
+  double share = 0;
+};
+
 struct PruneReport {
   std::string score, block_score;  // names; "" where nothing of the kind was cut
   bool compensated = false;
@@ -23,11 +28,16 @@ struct PruneReport {
   std::vector<int> layers;                     // of the model, that stayed
   std::vector<std::vector<ScoredUnit>> heads;  // of those layers; empty when no heads were cut
   std::vector<ScoredUnit> blocks;              // of all; empty when none was cut
+  std::string mask;                            // "2:4 by sparsegpt"; "" without one
+  std::vector<ZerosOfSite> zeros;              // of all matrices of the layers that stayed
   std::string equal_bytes;                     // the honest line: what quantizing to the same bytes costs
 };
 
 // "weights 125.5 M of 134.5 M (-6.6 %), heads 6 of 9".
 std::string prune_summary(const PruneReport& report);
+// "zeros, 2:4 by sparsegpt: q_proj 50.0 %, k_proj 50.0 %, ...; least 50.0 % in layers.0.attn.q_proj"; "" when
+// nothing was masked.
+std::string zeros_summary(const PruneReport& report);
 // Score of each head: heads down, layers across, darker is worth more within its layer; those that went are
 // crossed out. Scores of blocks as one row. SVG; "" when there is nothing to show.
 std::string score_map(const PruneReport& report);

@@ -161,8 +161,9 @@ std::string report_markdown(const Report& report) {
   text += markdown_table(report_cells(report)) + '\n';
   for (const std::string& line : protocol_lines(report)) text += fmt::format("- {}\n", line);
   if (report.pruning)
-    text +=
-        fmt::format("\n## Pruned\n\n{}\n\n{}\n", prune_summary(*report.pruning), report.pruning->equal_bytes);
+    text += fmt::format("\n## Pruned\n\n{}\n\n{}{}\n", prune_summary(*report.pruning),
+                        report.pruning->mask.empty() ? "" : zeros_summary(*report.pruning) + "\n\n",
+                        report.pruning->equal_bytes);
   if (const auto& budget = report.rows.back().budget)
     text += fmt::format("\n## Budget\n\n```\n{}```\n\n{}", budget_summary(*budget),
                         markdown_table(budget_cells(*budget)));

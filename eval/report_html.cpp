@@ -85,6 +85,19 @@ std::string section(std::string_view title, std::string_view explanation, const 
   return fmt::format("<h2>{}</h2>\n<p class=\"faint\">{}</p>\n{}", title, explanation, body);
 }
 
+std::string pruning_html(const PruneReport& p) {
+  const std::string between = p.score.empty() || p.block_score.empty() ? "" : ", ";
+  std::string body = score_map(p);
+  for (const std::string& line : {prune_summary(p), zeros_summary(p), p.equal_bytes})
+    if (!line.empty()) body += fmt::format("<p>{}</p>\n", escape_html(line));
+  return section("What was pruned",
+                 p.score.empty() && p.block_score.empty()
+                     ? "Zeros where weights were."
+                     : fmt::format("Scores by {}{}{}: darker is worth more, in its layer; crossed out went.",
+                                   p.score, between, p.block_score),
+                 body);
+}
+
 }  // namespace
 
 std::string report_html(const Report& r) {
@@ -101,16 +114,7 @@ std::string report_html(const Report& r) {
     html += section("What it says", "Greedy continuation of the prompt by the packed model.",
                     fmt::format("<blockquote>{}<b>{}</b></blockquote>\n", escape_html(r.prompt),
                                 escape_html(r.continuation)));
-  if (r.pruning) {
-    html += section(
-        "What was pruned",
-        fmt::format("Scores by {}{}{}: darker is worth more, in its layer; crossed out went.",
-                    r.pruning->score, r.pruning->score.empty() || r.pruning->block_score.empty() ? "" : ", ",
-                    r.pruning->block_score),
-        score_map(*r.pruning));
-    html += fmt::format("<p>{}.</p>\n<p>{}</p>\n", escape_html(prune_summary(*r.pruning)),
-                        escape_html(r.pruning->equal_bytes));
-  }
+  if (r.pruning) html += pruning_html(*r.pruning);
   html += section("Size against quality",
                   "Mean KL divergence from the reference; lower and further left is better.",
                   size_quality_chart(r));

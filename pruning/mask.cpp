@@ -165,6 +165,16 @@ Sparsity parse_pattern(std::string_view text) {
   throw Error(fmt::format("pattern is \"{}\"; expected n:m, n weights kept of every m, such as 2:4", text));
 }
 
+std::string sparsity_text(const Sparsity& sparsity) {
+  return sparsity.of != 0 ? fmt::format("{}:{}", sparsity.kept, sparsity.of)
+                          : fmt::format("{}", sparsity.share);
+}
+
+void check_columns(const Sparsity& sparsity, int64_t columns) {
+  if (sparsity.of != 0 && columns % sparsity.of != 0)
+    throw Error(fmt::format("{} does not divide {} columns", sparsity_text(sparsity), columns));
+}
+
 std::span<const MaskEntry> mask_methods() { return kMethods; }
 
 const MaskEntry& mask_method(std::string_view name) {
@@ -180,8 +190,7 @@ const MaskEntry& mask_method(std::string_view name) {
 
 void mask_weight(const MaskEntry& method, MatrixView<float> weight, const InputStats& inputs,
                  const Sparsity& sparsity) {
-  if (sparsity.of != 0 && weight.cols % sparsity.of != 0)
-    throw Error(fmt::format("{}:{} does not divide {} columns", sparsity.kept, sparsity.of, weight.cols));
+  check_columns(sparsity, weight.cols);
   method.apply(weight, inputs, sparsity);
 }
 

@@ -11,6 +11,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 #include <string_view>
 
 #include "calibration/stats.h"
@@ -26,6 +27,9 @@ struct Sparsity {
 // "0.5" -> a share in (0, 1). "2:4" -> a pattern, 1 <= n < m. Throw Error for anything else.
 Sparsity parse_share(std::string_view text);
 Sparsity parse_pattern(std::string_view text);
+std::string sparsity_text(const Sparsity& sparsity);  // "0.5", "2:4"
+// Throws Error when a pattern does not divide so many columns.
+void check_columns(const Sparsity& sparsity, int64_t columns);
 
 struct MaskEntry {
   std::string_view name, summary;
@@ -36,7 +40,7 @@ std::span<const MaskEntry> mask_methods();
 // Throws Error for an unknown name (listing the known).
 const MaskEntry& mask_method(std::string_view name);
 
-// Throws Error when a pattern does not divide the columns. The same for any number of threads.
+// Throws Error as check_columns(). The same for any number of threads.
 void mask_weight(const MaskEntry& method, MatrixView<float> weight, const InputStats& inputs,
                  const Sparsity& sparsity);
 

@@ -103,8 +103,6 @@ void check_shares(const CutShares& shares, const ModelConfig& config) {
   check_share("heads", shares.heads);
   check_share("ffn", shares.ffn);
   check_share("blocks", shares.blocks);
-  if (shares.heads == 0 && shares.ffn == 0 && shares.blocks == 0)
-    throw Error("nothing to prune; expected a share of heads, ffn or blocks, such as --heads 0.33");
   if (shares.channel_multiple < 0)
     throw Error(fmt::format("channels in multiples of {}; expected at least 1", shares.channel_multiple));
   if (shares.heads != 0 && config.joint_qk_norm)

@@ -20,6 +20,7 @@ struct CutShares {
   double heads = 0, ffn = 0, blocks = 0;
   bool whole_groups = false;     // query heads go with their KV heads where that is possible
   int64_t channel_multiple = 0;  // of the channels that stay; 0: 64 or 32 where it divides what there is
+  bool any() const { return heads != 0 || ffn != 0 || blocks != 0; }
 };
 
 // What stays of one block: indices, ascending.
@@ -27,8 +28,8 @@ struct Kept {
   std::vector<int64_t> heads, kv_heads, channels;
 };
 
-// Throws Error for a share that is not a number from 0 to below 1, when nothing is to go, and for a family
-// whose attention does not come apart by heads.
+// Throws Error for a share that is not a number from 0 to below 1, and for a family whose attention does not
+// come apart by heads.
 void check_shares(const CutShares& shares, const ModelConfig& config);
 
 // What a layer keeps: the nearest number of whole units that a config can say. Throws Error when a share is

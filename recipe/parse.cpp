@@ -10,7 +10,7 @@
 
 #include "core/error.h"
 #include "models/target.h"
-#include "pruning/score.h"
+#include "recipe/parse_prune.h"
 #include "recipe/parse_training.h"
 #include "recipe/tuning.h"
 #include "recipe/yaml_reader.h"
@@ -139,31 +139,6 @@ CalibrationSpec parse_calibration(const Reader& reader, const YAML::Node& node) 
   return spec;
 }
 
-PruneSpec parse_prune(const Reader& reader, const YAML::Node& node) {
-  PruneSpec spec;
-  reader.map(node, "prune",
-             {{"heads", [&](const YAML::Node& n) { spec.shares.heads = reader.positive(n, "heads", 1); }},
-              {"ffn", [&](const YAML::Node& n) { spec.shares.ffn = reader.positive(n, "ffn", 1); }},
-              {"blocks", [&](const YAML::Node& n) { spec.shares.blocks = reader.positive(n, "blocks", 1); }},
-              {"groups", [&](const YAML::Node& n) { spec.shares.whole_groups = reader.flag(n, "groups"); }},
-              {"multiple",
-               [&](const YAML::Node& n) { spec.shares.channel_multiple = reader.count(n, "multiple", 1); }},
-              {"score",
-               [&](const YAML::Node& n) {
-                 spec.score = reader.scalar(n, "score");
-                 reader.at(n, [&] { unit_score(spec.score); });
-               }},
-              {"block_score",
-               [&](const YAML::Node& n) {
-                 spec.block_score = reader.scalar(n, "block_score");
-                 reader.at(n, [&] { block_score(spec.block_score); });
-               }},
-              {"compensate", [&](const YAML::Node& n) { spec.compensate = reader.flag(n, "compensate"); }}});
-  if (spec.shares.heads == 0 && spec.shares.ffn == 0 && spec.shares.blocks == 0)
-    reader.fail(node, "prune needs a share of heads, ffn or blocks, such as {heads: 0.33}");
-  return spec;
-}
-
 TrainingSpec parse_heal(const Reader& reader, const YAML::Node& node) {
   TrainingSpec spec;
   reader.map(node, "heal", training_fields(reader, spec));
@@ -235,6 +210,9 @@ Recipe read_recipe(const Reader& reader, const YAML::Node& root) {
   if (recipe.heal && !recipe.prune)
     reader.fail(
         root, "heal trains what prune has cut, and there is no prune; to train another model: edgeq distill");
+  if (recipe.heal && recipe.prune->mask)
+    reader.fail(root,
+                "heal trains all weights, so the zeros of a mask would be gone; expected one of the two");
   if (recipe.rules.empty())
     reader.fail(root.Mark(), "no rules; expected at least one, such as {match: \"*\", ...}");
   return recipe;

@@ -14,14 +14,16 @@
 #include "core/interrupt.h"
 #include "core/parallel.h"
 #include "models/names.h"
+#include "models/sites.h"
 #include "pruning/choose.h"
+#include "pruning/mask.h"
 #include "recipe/gates.h"
 #include "recipe/walk.h"
 
 namespace edgeq {
 namespace {
 
-constexpr char kBlocksPart[] = "blocks";
+constexpr char kBlocksPart[] = "blocks", kZeros[] = "zeros.";
 
 bool prunes_units(const PruneSpec& spec) { return spec.shares.heads != 0 || spec.shares.ffn != 0; }
 
@@ -33,6 +35,14 @@ Loss loss_of(const PruneSpec& spec) {
         fmt::format("scores {} and {} read gradients of different losses; expected one of them, or another",
                     spec.score, spec.block_score));
   return units != Loss::none ? units : blocks;
+}
+
+// config: of what is left to mask.
+void check_mask(const MaskSpec& mask, const ModelConfig& config) {
+  mask_method(mask.method);
+  for (int64_t layer = 0; layer < std::ssize(config.layers); ++layer)
+    for (const SiteShape& site : layer_sites(config, layer))
+      with_context(site.name, [&] { check_columns(mask.sparsity, site.cols); });
 }
 
 // 1 - E cos(entering, leaving) of a block.
@@ -74,6 +84,7 @@ class Pruning {
         progress_(progress),
         planned_(plan_cuts(in.spec, in.model.config())) {
     if (prunes_units(spec_)) score_ = &unit_score(spec_.score);
+    if (spec_.mask) mask_ = &mask_method(spec_.mask->method);
   }
 
   Cuts run() {
@@ -134,7 +145,8 @@ class Pruning {
     LayerCut cut{.block = b,
                  .kept = whole(in_.model.config().layers[size_t(b)]),
                  .head_scores = {},
-                 .channel_scores = {}};
+                 .channel_scores = {},
+                 .zeros = {}};
     with_context(part, [&] {
       if (streams_) streams_->enter(original, block);
       for (int s = 0; s < int(block.stages.size()); ++s) {
@@ -143,6 +155,7 @@ class Pruning {
         const bool heads = original.sites[size_t(reader)].name == layer_site(b, "attn.o_proj"),
                    channels = original.sites[size_t(reader)].name == layer_site(b, "mlp.down_proj");
         if (heads || channels) cut_stage(original, block, s, after, heads, cut);
+        if (mask_ != nullptr) mask_stage(block, s, cut);
         if (streams_) streams_->step(original, block, s);
       }
     });
@@ -187,6 +200,22 @@ class Pruning {
     if (cuts && streams_) streams_->keep_columns(columns);
   }
 
+  // On the inputs that the stage reads by now, in the cut model.
+  void mask_stage(Block& block, int stage, LayerCut& cut) const {
+    InputStats inputs;
+    if (streams_ && mask_->needs != kNeedNothing)
+      inputs = streams_->stats(mask_->needs, block.stages[size_t(stage)].adds_to_hidden);
+    for (const int i : block.stages[size_t(stage)].sites) {
+      check_interrupt();
+      Site& site = block.sites[size_t(i)];
+      with_context(site.name,
+                   [&] { mask_weight(*mask_, site.weight.matrix(), inputs, spec_.mask->sparsity); });
+      const float* w = site.weight.f32();
+      cut.zeros.push_back({std::string(part_in_layer(site.name)),
+                           double(std::count(w, w + site.weight.size(), 0.0f)) / double(site.weight.size())});
+    }
+  }
+
   UnitFacts facts_of(const Block& original, const Site& reader, const InputStats& inputs, int64_t width,
                      bool heads) const {
     UnitFacts facts{.reader = reader.weight.matrix(), .width = width, .makers = {}, .inputs = &inputs};
@@ -218,17 +247,22 @@ class Pruning {
     if (!cut.head_scores.empty()) result.vectors.push_back(named_numbers("scores.heads", cut.head_scores));
     if (!cut.channel_scores.empty())
       result.vectors.push_back(named_numbers("scores.channels", cut.channel_scores));
+    for (const SiteZeros& site : cut.zeros)
+      result.vectors.push_back(named_numbers(kZeros + site.part, std::vector<double>{site.share}));
     return result;
   }
 
   static LayerCut cut_of(int b, const PartResult& part) {
-    LayerCut cut{.block = b, .kept = {}, .head_scores = {}, .channel_scores = {}};
+    LayerCut cut{.block = b, .kept = {}, .head_scores = {}, .channel_scores = {}, .zeros = {}};
     const auto kept = [&](std::string_view name) { return numbers_of<int64_t>(part.vector(name)); };
     cut.kept = {kept("kept.heads"), kept("kept.kv_heads"), kept("kept.channels")};
     if (const Tensor* scores = part.find_vector("scores.heads"))
       cut.head_scores = numbers_of<double>(*scores);
     if (const Tensor* scores = part.find_vector("scores.channels"))
       cut.channel_scores = numbers_of<double>(*scores);
+    for (const NamedTensor& vector : part.vectors)
+      if (vector.name.starts_with(kZeros))
+        cut.zeros.push_back({vector.name.substr(sizeof kZeros - 1), double(vector.tensor.f32()[0])});
     return cut;
   }
 
@@ -250,6 +284,7 @@ class Pruning {
   const Progress& progress_;
   Cuts planned_;
   const ScoreEntry* score_ = nullptr;
+  const MaskEntry* mask_ = nullptr;
   std::vector<BlockGates> gates_;
   std::unique_ptr<Streams> streams_;
 };
@@ -258,12 +293,16 @@ class Pruning {
 
 bool prune_needs_text(const PruneSpec& spec) {
   return spec.compensate || loss_of(spec) != Loss::none ||
-         (prunes_units(spec) && unit_score(spec.score).needs != kNeedNothing) || spec.shares.blocks != 0;
+         (prunes_units(spec) && unit_score(spec.score).needs != kNeedNothing) || spec.shares.blocks != 0 ||
+         (spec.mask && mask_method(spec.mask->method).needs != kNeedNothing);
 }
 
 bool prune_needs_gradients(const PruneSpec& spec) { return loss_of(spec) != Loss::none; }
 
 Cuts plan_cuts(const PruneSpec& spec, const ModelConfig& config) {
+  if (!spec.shares.any() && !spec.mask)
+    throw Error("nothing to prune; expected a share of heads, ffn or blocks, or a mask")
+        .set_hint("such as --heads 0.33 or --nm 2:4");
   check_shares(spec.shares, config);
   loss_of(spec);
   const int64_t stay = blocks_after(std::ssize(config.layers), spec.shares.blocks);
@@ -271,9 +310,13 @@ Cuts plan_cuts(const PruneSpec& spec, const ModelConfig& config) {
   std::vector<int> blocks(size_t(stay), 0);
   std::iota(blocks.begin(), blocks.end(), 0);
   cuts.config = config_after(config, blocks, spec.shares);
+  if (spec.mask) check_mask(*spec.mask, cuts.config);
   for (const int b : blocks) {
-    LayerCut& cut =
-        cuts.layers.emplace_back(LayerCut{.block = b, .kept = whole(cuts.config.layers[size_t(b)])});
+    LayerCut& cut = cuts.layers.emplace_back(LayerCut{.block = b,
+                                                      .kept = whole(cuts.config.layers[size_t(b)]),
+                                                      .head_scores = {},
+                                                      .channel_scores = {},
+                                                      .zeros = {}});
     // Query heads of the KV heads that stay: the first of each.
     const LayerShape &before = config.layers[size_t(b)], &after = cuts.config.layers[size_t(b)];
     const int64_t group = before.heads / before.kv_heads, group_after = after.heads / after.kv_heads;
@@ -284,10 +327,12 @@ Cuts plan_cuts(const PruneSpec& spec, const ModelConfig& config) {
 }
 
 std::string prune_key(const PruneSpec& spec) {
-  return fmt::format("heads {} groups {} ffn {} multiple {} blocks {} scores {} {} compensate {} {} {}\n",
+  const std::string mask =
+      spec.mask ? fmt::format("mask {} {}\n", spec.mask->method, sparsity_text(spec.mask->sparsity)) : "";
+  return fmt::format("heads {} groups {} ffn {} multiple {} blocks {} scores {} {} compensate {} {} {}\n{}",
                      spec.shares.heads, spec.shares.whole_groups, spec.shares.ffn,
                      spec.shares.channel_multiple, spec.shares.blocks, spec.score, spec.block_score,
-                     spec.compensate, spec.compensation.damping, spec.compensation.residual);
+                     spec.compensate, spec.compensation.damping, spec.compensation.residual, mask);
 }
 
 Cuts prune(const PruneInputs& in, Journal& journal, const Progress& progress) {

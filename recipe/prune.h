@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The pruning loop. Which blocks stay is decided first, from the float model; then the windows walk through
 // both models side by side, and in each block that stays the heads go, what reads them makes up for them, the
-// channels go, what reads them makes up for them, each on what the cut model gives by then. A finished block
-// is committed to the journal: a killed run goes on, and ends in the same bytes.
+// channels go, what reads them makes up for them, each on what the cut model gives by then; of what is left
+// of a stage's matrices a mask then makes zeros. A finished block is committed to the journal: a killed run
+// goes on, and ends in the same bytes.
 #pragma once
 
 #include <string>
@@ -17,11 +18,17 @@
 
 namespace edgeq {
 
+struct SiteZeros {
+  std::string part;  // "attn.q_proj"
+  double share = 0;  // of zeros in its weight
+};
+
 // What became of one block that stays.
 struct LayerCut {
   int block = 0;  // index in the model
   Kept kept;
   std::vector<double> head_scores, channel_scores;  // empty where nothing of the kind goes
+  std::vector<SiteZeros> zeros;                     // empty without a mask
 };
 
 struct Cuts {
@@ -37,8 +44,8 @@ struct PruneInputs {
   const Windows& windows;                   // of calibration; may be empty where prune_needs_text() is false
 };
 
-// Throw Error for a spec that cannot be (pruning/structure.h), an unknown score, or gradients of different
-// losses at once.
+// Throw Error for a spec that cannot be (pruning/structure.h, pruning/mask.h) or asks for nothing, an unknown
+// score or mask, or gradients of different losses at once.
 bool prune_needs_text(const PruneSpec& spec);
 bool prune_needs_gradients(const PruneSpec& spec);
 

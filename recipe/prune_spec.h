@@ -3,15 +3,24 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "pruning/compensate.h"
+#include "pruning/mask.h"
 #include "pruning/structure.h"
 
 namespace edgeq {
 
+// Zeros in the layers' matrices, in what is left after units are cut.
+struct MaskSpec {
+  std::string method = "sparsegpt";  // pruning/mask.h
+  Sparsity sparsity;
+};
+
 struct PruneSpec {
   CutShares shares;
+  std::optional<MaskSpec> mask;
   std::string score = "obs";              // of heads and channels (pruning/score.h)
   std::string block_score = "influence";  // of blocks
   bool compensate = true;                 // readers make up for what they lost (pruning/compensate.h)

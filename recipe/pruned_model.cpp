@@ -17,10 +17,23 @@ namespace {
 
 constexpr std::string_view kLayers = "layers.";
 
+void copy_zeros(const Block& from, Block& to) {
+  for (size_t s = 0; s < to.sites.size(); ++s) {
+    const Tensor& zeros = from.sites[s].weight;
+    EDGEQ_CHECK(zeros.size() == to.sites[s].weight.size(), "models of the same shapes");
+    for (int64_t i = 0; i < zeros.size(); ++i)
+      if (zeros.f32()[i] == 0) to.sites[s].weight.f32()[i] = 0;
+  }
+}
+
 }  // namespace
 
-PrunedModel::PrunedModel(std::shared_ptr<const Checkpoint> checkpoint, Cuts cuts)
-    : checkpoint_(std::move(checkpoint)), cuts_(std::move(cuts)), ends_(coded_model(checkpoint_)) {}
+PrunedModel::PrunedModel(std::shared_ptr<const Checkpoint> checkpoint, Cuts cuts,
+                         std::shared_ptr<const Checkpoint> masked)
+    : checkpoint_(std::move(checkpoint)),
+      cuts_(std::move(cuts)),
+      masked_(std::move(masked)),
+      ends_(coded_model(checkpoint_)) {}
 
 PrunedModel::PrunedModel(std::shared_ptr<const Checkpoint> checkpoint, Cuts cuts, const Journal& journal,
                          std::string provenance)
@@ -53,6 +66,7 @@ const Block& PrunedModel::block(int layer) const {
     const LayerShape& before = checkpoint_->config().layers[size_t(cut.block)];
     if (std::ssize(cut.kept.heads) != before.heads) cut_heads(block_, cut.kept, before.head_dim);
     if (std::ssize(cut.kept.channels) != before.ffn) cut_channels(block_, cut.kept);
+    if (masked_) copy_zeros(load_block(*masked_, layer), block_);
   }
   held_ = layer;
   return block_;

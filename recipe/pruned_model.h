@@ -18,8 +18,10 @@ class PrunedModel final : public CodedModel {
   // The blocks that prune() left in the journal, which outlives it. provenance: JSON.
   PrunedModel(std::shared_ptr<const Checkpoint> checkpoint, Cuts cuts, const Journal& journal,
               std::string provenance);
-  // Cuts alone: what is left is as it was.
-  PrunedModel(std::shared_ptr<const Checkpoint> checkpoint, Cuts cuts);
+  // Cuts alone: what is left is as it was, but for zeros where `masked`, a model of the same shapes, has
+  // them.
+  PrunedModel(std::shared_ptr<const Checkpoint> checkpoint, Cuts cuts,
+              std::shared_ptr<const Checkpoint> masked = nullptr);
 
   const std::string& path() const override { return checkpoint_->path(); }
   const ModelConfig& config() const override { return cuts_.config; }
@@ -37,6 +39,7 @@ class PrunedModel final : public CodedModel {
 
   std::shared_ptr<const Checkpoint> checkpoint_;
   Cuts cuts_;
+  std::shared_ptr<const Checkpoint> masked_;
   const Journal* journal_ = nullptr;
   std::string provenance_ = "{}";
   std::unique_ptr<CodedModel> ends_;

@@ -10,7 +10,7 @@ HOMES = {  # include prefix -> where it may appear
     "ATen/": r"^(models/torch|distill|tests/models_torch|bench)/",
     "Eigen/": r"^(quantizers|pruning|calibration|tests/quantizers|tests/calibration)/.*\.cpp$",
     "hdf5.h": r"^(calibration|formats|tests/calibration|tests/formats)/.*\.cpp$",
-    "yaml-cpp/": r"^recipe/(parse|parse_distill|parse_training|device|yaml_reader)\.cpp$",
+    "yaml-cpp/": r"^recipe/(parse|parse_distill|parse_prune|parse_training|device|yaml_reader)\.cpp$",
     "CLI/": r"^cli/",
     "nlohmann/": r"^(formats|models|distill|eval|cli|recipe|tests/.*)/.*\.cpp$",
     "omp.h": r"^core/parallel\.cpp$",

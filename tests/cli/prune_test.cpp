@@ -5,9 +5,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "models/import.h"
 #include "tests/cli/binaries.h"
 #include "tests/cli/training.h"
 #include "tests/support/temp_dir.h"
@@ -69,6 +71,39 @@ TEST(Prune, ChannelsAndBlocksGoToo) {
   EXPECT_LT(kl_of(flat, "cut, compensated"), kl_of(flat, "plain cut"));
 }
 
+TEST(Prune, MasksLeaveTheirZerosInEveryMatrixOfTheLayers) {
+  const TempDir dir;
+  const auto report = report_of("--nm 2:4", dir.file("half"));
+  EXPECT_LT(kl_of(report, "cut, compensated"), 0.8 * kl_of(report, "plain cut")) << "the same zeros";
+  EXPECT_EQ(report.at("pruning").at("mask"), "2:4 by sparsegpt");
+  EXPECT_EQ(report.at("pruning").at("weights").at("after"), report.at("pruning").at("weights").at("before"));
+  ASSERT_EQ(report.at("pruning").at("zeros").size(), 4u * 7u);
+  const auto written = open_checkpoint(dir.file("half"));
+  for (const auto& zeros : report.at("pruning").at("zeros")) {
+    EXPECT_EQ(zeros.at("share"), 0.5);
+    const Tensor weight = written->load(zeros.at("site").get<std::string>());
+    for (int64_t i = 0; i < weight.size(); i += 4)
+      ASSERT_EQ(std::count(weight.f32() + i, weight.f32() + i + 4, 0.0f), 2) << zeros.at("site");
+  }
+  EXPECT_THAT(read_text_file(dir.file("half.report.html")),
+              HasSubstr("zeros, 2:4 by sparsegpt: q_proj 50.0 %"));
+  EXPECT_THAT(edgeq("list masks").out,
+              AllOf(HasSubstr("sparsegpt"), HasSubstr("wanda"), HasSubstr("magnitude")));
+}
+
+TEST(Prune, MasksGoWithCutsAndNeedTextOnlyWhereTheyReadIt) {
+  const TempDir dir;
+  const Outcome both = edgeq(kPrune + "--heads 0.33 --sparsity 0.3 --mask wanda -o " + dir.file("both"));
+  EXPECT_EQ(both.code, 0) << both.err;
+  EXPECT_THAT(both.out, AllOf(HasSubstr("heads      4 of 6"), HasSubstr("zeros      0.3 by wanda"),
+                              HasSubstr("down_proj 30.0 %")));
+  const std::string plain = "prune " + kTiny + " --sparsity 0.5 --plain -o ";
+  const Outcome blind = edgeq(plain + dir.file("blind") + " --mask magnitude");
+  EXPECT_EQ(blind.code, 0) << blind.err;
+  EXPECT_THAT(blind.out, Not(HasSubstr("calibration")));
+  EXPECT_THAT(edgeq(plain + dir.file("wanda") + " --mask wanda").out, HasSubstr("calibration: "));
+}
+
 TEST(Prune, EveryScoreCutsTheSameShape) {
   const TempDir dir;
   for (const char* score : {"taylor", "gate", "flap", "wanda", "magnitude"}) {
@@ -85,7 +120,7 @@ TEST(Prune, EveryScoreCutsTheSameShape) {
 TEST(Prune, AnInterruptedRunGoesOnToTheSameBytesForAnyNumberOfThreads) {
   const TempDir dir;
   const std::string options =
-      "prune " + kTiny + " --heads 0.33 --ffn 0.2 --windows 16 --calibration " + kTinyText + " -o ";
+      "prune " + kTiny + " --heads 0.33 --ffn 0.2 --nm 2:4 --windows 16 --calibration " + kTinyText + " -o ";
   ASSERT_EQ(edgeq(options + dir.file("straight") + " --threads 1").code, 0);
   const std::string output = dir.file("resumed");
   const Outcome cut = edgeq_interrupted(options + output, output);
@@ -120,6 +155,11 @@ TEST(Prune, IsAStageOfARecipe) {
   };
   expect_error(refused("{heads: 0.33, score: wandb}"), "bad.yaml:1: unknown score \"wandb\"");
   expect_error(refused("{}"), "prune needs a share");
+  expect_error(refused("{nm: \"4:2\"}"), "bad.yaml:1: pattern is \"4:2\"");
+  expect_error(refused("{sparsity: 1}"), "bad.yaml:1: sparsity is \"1\"");
+  expect_error(refused("{sparsity: 0.5, nm: \"2:4\"}"), "both sparsity and nm");
+  expect_error(refused("{heads: 0.33, mask: wanda}"), "add sparsity or nm");
+  expect_error(refused("{sparsity: 0.5, mask: wandb}"), "bad.yaml:1: unknown mask \"wandb\"");
   expect_error(refused("{heads: nan}"), "bad.yaml:1");
   expect_error(refused("{heads: 0.17}"), "which no config says");
 }
@@ -206,6 +246,15 @@ TEST(Prune, WhatCannotBeIsOneLineAndNoFolder) {
   expect_error(edgeq(kPrune + output), "nothing to prune");
   expect_error(edgeq(kPrune + "--heads 0.33 --score tailor" + output), "unknown score \"tailor\"");
   expect_error(edgeq(kPrune + "--heads 0.33 --for gptq" + output), "--for is gptq");
+  for (const char* share : {"0", "1", "-1", "nan", "half", "2:4"})
+    expect_error(edgeq(fmt::format("{}--sparsity {}{}", kPrune, share, output)), "expected a share of zeros");
+  for (const char* pattern : {"4:2", "0:4", "0.5", "2:4:8"})
+    expect_error(edgeq(fmt::format("{}--nm {}{}", kPrune, pattern, output)), "expected n:m");
+  expect_error(edgeq(kPrune + "--nm 2:5" + output), "layers.0.attn.q_proj: 2:5 does not divide 192 columns");
+  expect_error(edgeq(kPrune + "--nm 2:4 --sparsity 0.5" + output), "expected one of the two");
+  expect_error(edgeq(kPrune + "--nm 2:4 --heal 1000" + output), "zeros of a mask would be gone");
+  expect_error(edgeq(kPrune + "--heads 0.33 --mask wanda" + output), "expected --sparsity or --nm too");
+  expect_error(edgeq(kPrune + "--nm 2:4 --mask wandb" + output), "unknown mask \"wandb\"");
   expect_error(edgeq(kPrune + "--heads 0.33 --blocks 0.25 --score gate --block-score taylor" + output),
                "different losses");
   const std::string empty = dir.write("empty.txt", ""), brief = dir.write("brief.txt", "Too short.");

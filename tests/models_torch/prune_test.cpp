@@ -8,6 +8,8 @@
 #include <filesystem>
 
 #include "models/coded_checkpoint.h"
+#include "models/names.h"
+#include "models/sites.h"
 #include "models/torch/torch_model.h"
 #include "pruning/structure.h"
 #include "recipe/prune_model.h"
@@ -85,6 +87,31 @@ TEST_P(PruneOfADecoder, APlainCutIsTheModelWithZerosInItsPlace) {
   expect_close(leaving(*pruned, windows_[0]), expected);
   EXPECT_EQ(pruned->hash(), plain->hash());
   EXPECT_LT(pruned->config().weight_count(), checkpoint_->config().weight_count());
+}
+
+// A mask works on what is left of heads and channels; what is plain has the same zeros and nothing moved.
+TEST_P(PruneOfADecoder, AMaskMakesZerosInWhatIsLeft) {
+  PruneSpec spec;
+  spec.shares = {.ffn = 0.5, .channel_multiple = 2};
+  spec.mask = MaskSpec{.method = "sparsegpt", .sparsity = parse_pattern("1:2")};
+  const TempDir dir;
+  Journal journal(dir.file("work"), "key");
+  const Cuts cuts =
+      prune({.spec = spec, .model = *walk_, .backward = nullptr, .windows = windows_}, journal, {});
+  const PrunedModel from_journal(checkpoint_, cuts, journal, "{}");
+  const std::shared_ptr<const Checkpoint> masked =
+      as_checkpoint(std::shared_ptr<const CodedModel>(&from_journal, [](const CodedModel*) {}));
+  const auto plain = as_checkpoint(std::make_shared<PrunedModel>(checkpoint_, cuts, masked));
+  const auto cut_only = as_checkpoint(std::make_shared<PrunedModel>(checkpoint_, cuts));
+  for (const LayerCut& layer : cuts.layers) {
+    for (const SiteZeros& site : layer.zeros) {
+      EXPECT_EQ(site.share, 0.5);
+      const std::string name = layer_site(layer.block, site.part);
+      const Tensor w = masked->load(name), p = plain->load(name), o = cut_only->load(name);
+      for (int64_t i = 0; i < w.size(); ++i) ASSERT_EQ(p.f32()[i], w.f32()[i] == 0 ? 0 : o.f32()[i]) << name;
+    }
+    EXPECT_EQ(layer.zeros.size(), layer_sites(cuts.config, layer.block).size());
+  }
 }
 
 TEST_P(PruneOfADecoder, ABlockThatIsLeftOutIsNotWalked) {
