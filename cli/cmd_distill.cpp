@@ -44,6 +44,10 @@ std::string plan_text(const DistillRecipe& recipe, const Beginning& beginning, c
                       ? ""
                       : fmt::format(", {} sites trained through their rounding", beginning.codes.size()));
   text += fmt::format("data         {}\n", data_text(data));
+  if (train.teacher_cache)
+    text += fmt::format(
+        "teacher      kept as {}, in {}\n", form_text(*train.teacher_cache),
+        recipe.training.cache_folder.empty() ? "the folder of checkpoints" : recipe.training.cache_folder);
   for (const LossTerm& term : train.losses)
     text += fmt::format("loss         {} x {:g}{}\n", loss_name(term.kind), term.weight,
                         term.weight == term.final_weight ? "" : fmt::format(" to {:g}", term.final_weight));
@@ -65,6 +69,9 @@ void distill_command(DistillArgs& args) {
   const Dataset data = with_context(fmt::format("recipe {}", args.recipe), [&] {
     return read_training_data(recipe.training.data, speaks, recipe.training.train.seed);
   });
+  if (recipe.training.train.teacher_cache)
+    with_context(fmt::format("recipe {}: teacher_cache", args.recipe),
+                 [&] { check_form(*recipe.training.train.teacher_cache, common); });
   Beginning beginning = begin_student(recipe.student, model, teacher, recipe.training.train.seed);
   const auto target = parse_target(target_of(args, recipe, beginning));
   target->check(beginning.student.config);
@@ -84,6 +91,7 @@ void distill_command(DistillArgs& args) {
                                   .folder = folder,
                                   .adapters = recipe.student.adapters,
                                   .train = &train_on_torch,
+                                  .teach = &teach_on_torch,
                                   .stepped = show_steps(bar)},
                                  bar.callback());
   bar.finish_line();

@@ -67,6 +67,14 @@ std::unique_ptr<BlockwiseModel> open_blockwise(
 #endif
 }
 
+void teach_on_torch([[maybe_unused]] const TeachInputs& in, [[maybe_unused]] const Progress& progress) {
+#ifdef EDGEQ_HAS_TORCH
+  torch_module().teach(in, progress);
+#else
+  refuse_torch();
+#endif
+}
+
 TrainReport train_on_torch([[maybe_unused]] const TrainInputs& in,
                            [[maybe_unused]] const Progress& progress) {
 #ifdef EDGEQ_HAS_TORCH

@@ -31,5 +31,6 @@ std::unique_ptr<BlockwiseModel> open_blockwise(const std::shared_ptr<const Check
 std::unique_ptr<BackwardModel> open_backward(const ModelConfig& config);
 // The training loop (distill/trainer.h). LibTorch.
 TrainReport train_on_torch(const TrainInputs& in, const Progress& progress);
+void teach_on_torch(const TeachInputs& in, const Progress& progress);
 
 }  // namespace edgeq

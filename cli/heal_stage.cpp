@@ -40,6 +40,9 @@ HealStage::HealStage(TrainingSpec spec, const std::vector<std::string>& calibrat
     : spec_(with_texts(std::move(spec), calibration)),
       teacher_(std::move(teacher)),
       folder_(std::move(folder)) {
+  if (spec_.train.teacher_cache)
+    with_context("heal: teacher_cache",
+                 [&] { check_form(*spec_.train.teacher_cache, teacher_->config().vocab); });
   data_ = with_context("heal", [&] { return read_training_data(spec_.data, *teacher_, spec_.train.seed); });
 }
 
@@ -54,6 +57,7 @@ Distilled HealStage::run(const std::shared_ptr<const Checkpoint>& cut, ProgressB
                             .folder = folder_,
                             .adapters = {},
                             .train = &train_on_torch,
+                            .teach = &teach_on_torch,
                             .stepped = show_steps(bar)},
                            bar.callback());
   bar.set_detail("");

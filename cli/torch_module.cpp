@@ -9,6 +9,7 @@ extern "C" const edgeq::TorchModule* edgeq_torch_module() {
                                               &edgeq::open_torch_blockwise,
                                               &edgeq::open_torch_model,
                                               &edgeq::open_torch_backward,
-                                              &edgeq::train};
+                                              &edgeq::train,
+                                              &edgeq::teach};
   return &kModule;
 }

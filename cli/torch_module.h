@@ -22,6 +22,7 @@ struct TorchModule {
   std::unique_ptr<LanguageModel> (*open_model)(const Checkpoint&);
   std::unique_ptr<BackwardModel> (*open_backward)(const ModelConfig&);
   TrainReport (*train)(const TrainInputs&, const Progress&);
+  void (*teach)(const TeachInputs&, const Progress&);
 };
 
 inline constexpr const char* kTorchModuleFile = "libedgeq_torch.so";

@@ -11,6 +11,7 @@
 
 #include "core/error.h"
 #include "core/random.h"
+#include "distill/kept_divergence.h"
 
 namespace edgeq {
 namespace {
@@ -38,10 +39,6 @@ at::Tensor first_projection(int64_t from, int64_t to, uint64_t seed) {
   return matrix;
 }
 
-at::Tensor indices(const std::vector<int64_t>& rows) {
-  return at::from_blob(const_cast<int64_t*>(rows.data()), {int64_t(rows.size())}, at::kLong).clone();
-}
-
 int64_t heads_of(const LossTerm& term, const FloatModel& student) {
   return term.heads > 0 ? term.heads : student.config.layers.back().kv_heads;
 }
@@ -59,27 +56,26 @@ void check_relation(int64_t heads, const FloatModel& model, std::string_view who
 Objective::Objective(const TrainSpec& spec, const FloatModel& student, FloatModel* teacher,
                      int64_t common_vocab)
     : terms_(spec.losses),
+      form_(spec.teacher_cache),
       arithmetic_(runnable(spec.arithmetic)),
       student_(student),
       common_(common_vocab),
       span_(spec.checkpoint_blocks > 0 ? spec.checkpoint_blocks : std::ssize(student.blocks)),
       network_(student.config) {
   if (teacher == nullptr) return;
-  teacher_network_.emplace(teacher->config);
-  for (const Parameter& parameter : parameters_of(*teacher))
-    teacher_tensors_.push_back(rounded_for(parameter, view_of(*parameter.values), arithmetic_));
-  teacher_ = weights_of(*teacher, teacher_tensors_, arithmetic_);
+  teacher_.emplace(*teacher, arithmetic_);
   if (const LossTerm* term = find_term(terms_, LossKind::hidden)) {
     const int64_t count =
         std::min({term->matched, int64_t(std::ssize(student.blocks)), int64_t(std::ssize(teacher->blocks))});
     matched_ = spread(count, std::ssize(student.blocks));
-    teacher_matched_ = spread(count, std::ssize(teacher->blocks));
+    inside_.matched = spread(count, std::ssize(teacher->blocks));
     for (int64_t i = 0; i < count; ++i)
       beside_.emplace_back(
           fmt::format("projections.{}", i),
           first_projection(student.config.hidden, teacher->config.hidden, spec.seed + uint64_t(i)));
   }
   if (const LossTerm* term = find_term(terms_, LossKind::relation)) {
+    inside_.projections = true;
     check_relation(heads_of(*term, student), student, "student");
     check_relation(heads_of(*term, student), *teacher, "teacher");
   }
@@ -89,25 +85,14 @@ double Objective::divisor(size_t term, const StepCounts& counts) const {
   return double(inside(terms_[term].kind) ? counts.tokens : counts.predictions);
 }
 
-at::Tensor Objective::logits_of(const Network& network, const Weights& weights, const at::Tensor& hidden,
-                                const at::Tensor& rows) const {
-  return network.logits(weights, rows.size(0) == hidden.size(0) ? hidden : at::index_select(hidden, 0, rows));
-}
-
-Objective::Lesson Objective::teach(const Sequence& sequence, const at::Tensor& rows) const {
-  Lesson lesson;
-  if (!teacher_network_) return lesson;
-  const c10::AutoGradMode off(false);
-  const auto blocks = std::ssize(teacher_.layers);
-  at::Tensor hidden = teacher_network_->embed(teacher_, sequence);
-  for (int64_t l = 0; l < blocks; ++l) {
-    if (l + 1 == blocks && find_term(terms_, LossKind::relation) != nullptr)
-      lesson.projections.push_back(teacher_network_->projections(teacher_, l, hidden));
-    hidden = teacher_network_->block(teacher_, l, hidden, sequence);
-    if (std::ranges::find(teacher_matched_, l) != teacher_matched_.end()) lesson.hidden.push_back(hidden);
-  }
-  lesson.logits = logits_of(*teacher_network_, teacher_, hidden, rows);
-  return lesson;
+double Objective::add_term(size_t t, const at::Tensor& logits, const Predictions& predictions,
+                           const Lesson& lesson, const TeacherRows* kept, double factor,
+                           const at::Tensor& gradient) const {
+  const LossTerm& term = terms_[t];
+  if (term.kind == LossKind::cross_entropy)
+    return add_cross_entropy(logits, predictions.next, factor, gradient);
+  if (kept != nullptr) return add_kept_divergence(*kept, form_->kind, logits, common_, factor, gradient);
+  return add_divergence(term, logits, lesson.logits, common_, factor, gradient);
 }
 
 at::Tensor Objective::walk(const Weights& weights, std::span<const at::Tensor> beside, at::Tensor hidden,
@@ -142,7 +127,7 @@ at::Tensor Objective::walk(const Weights& weights, std::span<const at::Tensor> b
 }
 
 Piece Objective::differentiate(const Sequence& sequence, std::span<const at::Tensor> given,
-                               std::span<const double> factors) const {
+                               std::span<const double> factors, const TeacherRows* kept) const {
   // Leaves of its own: gradients of sequences that run at once must not meet.
   std::vector<at::Tensor> leaves;
   for (const at::Tensor& tensor : given)
@@ -151,9 +136,9 @@ Piece Objective::differentiate(const Sequence& sequence, std::span<const at::Ten
   const std::span<const at::Tensor> beside = std::span(leaves).subspan(own);
   const Weights weights = weights_of(student_, std::span<const at::Tensor>(leaves).first(own), arithmetic_);
   const Predictions predictions = predictions_of(sequence);
-  const at::Tensor rows = indices(predictions.rows);
-  const bool taught = std::ranges::any_of(terms_, needs_teacher, &LossTerm::kind);
-  const Lesson lesson = taught ? teach(sequence, rows) : Lesson();
+  const at::Tensor rows = index_tensor(predictions.rows);
+  const bool taught = kept == nullptr && std::ranges::any_of(terms_, needs_teacher, &LossTerm::kind);
+  const Lesson lesson = taught ? teacher_->teach(sequence, rows, inside_) : Lesson();
   const int64_t blocks = std::ssize(student_.blocks), spans = (blocks + span_ - 1) / span_;
 
   std::vector<at::Tensor> entering(static_cast<size_t>(spans));
@@ -177,15 +162,11 @@ Piece Objective::differentiate(const Sequence& sequence, std::span<const at::Ten
     const at::Tensor leaving = walk(weights, beside, entry, s * span_, std::min(blocks, (s + 1) * span_),
                                     sequence, lesson, factors, roots, piece.losses);
     if (s == spans - 1) {
-      const at::Tensor logits = logits_of(network_, weights, leaving, rows);
-      at::Tensor gradient = at::zeros_like(logits);
-      for (size_t t = 0; t < terms_.size(); ++t) {
-        const LossTerm& term = terms_[t];
-        if (term.kind == LossKind::cross_entropy)
-          piece.losses[t] += add_cross_entropy(logits, predictions.next, factors[t], gradient);
-        else if (!inside(term.kind))
-          piece.losses[t] += add_divergence(term, logits, lesson.logits, common_, factors[t], gradient);
-      }
+      const at::Tensor logits = network_.logits(weights, select_rows(leaving, rows));
+      const at::Tensor gradient = at::zeros_like(logits);
+      for (size_t t = 0; t < terms_.size(); ++t)
+        if (!inside(terms_[t].kind))
+          piece.losses[t] += add_term(t, logits, predictions, lesson, kept, factors[t], gradient);
       roots.values.push_back(logits);
       roots.gradients.push_back(gradient);
     } else {
@@ -200,17 +181,19 @@ Piece Objective::differentiate(const Sequence& sequence, std::span<const at::Ten
   return piece;
 }
 
-Divergence Objective::measure(const Sequence& sequence, std::span<const at::Tensor> given) const {
+Divergence Objective::measure(const Sequence& sequence, std::span<const at::Tensor> given,
+                              at::Tensor& taught) const {
   const c10::AutoGradMode off(false);
   const size_t own = given.size() - beside_.size();
   const Weights weights = weights_of(student_, given.first(own), arithmetic_);
   const Predictions predictions = predictions_of(sequence);
-  const at::Tensor rows = indices(predictions.rows);
+  const at::Tensor rows = index_tensor(predictions.rows);
+  if (teacher_ && !taught.defined()) taught = teacher_->read(sequence, rows);
   at::Tensor hidden = network_.embed(weights, sequence);
   for (int64_t l = 0; l < std::ssize(student_.blocks); ++l)
     hidden = network_.block(weights, l, hidden, sequence);
-  return edgeq::measure(logits_of(network_, weights, hidden, rows), teach(sequence, rows).logits, common_,
-                        predictions.next);
+  return edgeq::measure(network_.logits(weights, select_rows(hidden, rows)),
+                        teacher_ ? teacher_->logits(taught) : at::Tensor(), common_, predictions.next);
 }
 
 }  // namespace edgeq

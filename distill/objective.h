@@ -6,7 +6,6 @@
 
 #include <ATen/ATen.h>
 
-#include <array>
 #include <optional>
 #include <span>
 #include <string>
@@ -17,6 +16,7 @@
 #include "distill/losses.h"
 #include "distill/network.h"
 #include "distill/spec.h"
+#include "distill/teacher.h"
 
 namespace edgeq {
 
@@ -40,22 +40,18 @@ class Objective {
   // What a term's sums are divided by: those within the network count every token, the others predictions.
   double divisor(size_t term, const StepCounts& counts) const;
 
-  // weights: in the order of parameters_of(), then beside(); factors: of the terms. Thread-safe.
+  // weights: in the order of parameters_of(), then beside(); factors: of the terms; kept: of the sequence,
+  // where TrainSpec::teacher_cache says so. Thread-safe.
   Piece differentiate(const Sequence& sequence, std::span<const at::Tensor> weights,
-                      std::span<const double> factors) const;
-  // Of held-out text, summed.
-  Divergence measure(const Sequence& sequence, std::span<const at::Tensor> weights) const;
+                      std::span<const double> factors, const TeacherRows* kept = nullptr) const;
+  // Of held-out text, summed. taught: what the teacher's last norm reads of it, made here where it is
+  // undefined; nothing else of the teacher is computed again.
+  Divergence measure(const Sequence& sequence, std::span<const at::Tensor> weights, at::Tensor& taught) const;
 
  private:
-  // Of the teacher, for one sequence.
-  struct Lesson {
-    at::Tensor logits;                                   // of predictions
-    std::vector<at::Tensor> hidden;                      // after matched blocks, those of the student
-    std::vector<std::array<at::Tensor, 3>> projections;  // of its last block; empty: not asked for
-  };
-  Lesson teach(const Sequence& sequence, const at::Tensor& rows) const;
-  at::Tensor logits_of(const Network& network, const Weights& weights, const at::Tensor& hidden,
-                       const at::Tensor& rows) const;
+  // Of a distribution that both models have in common: the term's sum, its gradient added.
+  double add_term(size_t term, const at::Tensor& logits, const Predictions& predictions, const Lesson& lesson,
+                  const TeacherRows* kept, double factor, const at::Tensor& gradient) const;
   // The student's losses within blocks [first, last), added to `roots` with their factors.
   struct Roots {
     std::vector<at::Tensor> values, gradients;
@@ -65,14 +61,14 @@ class Objective {
                   std::span<const double> factors, Roots& roots, std::vector<double>& losses) const;
 
   const std::vector<LossTerm>& terms_;
+  std::optional<TeacherForm> form_;  // of what is kept of the teacher
   Arithmetic arithmetic_;
   const FloatModel& student_;
   int64_t common_, span_;
   Network network_;
-  std::optional<Network> teacher_network_;
-  Weights teacher_;
-  std::vector<at::Tensor> teacher_tensors_;         // what teacher_ looks at
-  std::vector<int64_t> matched_, teacher_matched_;  // blocks
+  std::optional<Teacher> teacher_;
+  std::vector<int64_t> matched_;  // blocks
+  Teacher::Inside inside_;
   std::vector<std::pair<std::string, at::Tensor>> beside_;
 };
 

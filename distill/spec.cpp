@@ -44,6 +44,22 @@ void validate(const LossTerm& term, bool has_teacher) {
   require(term.heads >= 0, fmt::format("heads of {}", name), double(term.heads), "at least 0");
 }
 
+// A loss must be exact, or right in the mean, for what is kept of the teacher.
+void check_cached(const LossTerm& term, const TeacherForm& form) {
+  const auto refuse = [&](std::string_view why) {
+    throw Error(
+        fmt::format("{} cannot be taken from a cached teacher: {}; expected forward_kl at temperature 1, "
+                    "cross_entropy, or no teacher_cache",
+                    loss_name(term.kind), why));
+  };
+  if (term.kind == LossKind::hidden || term.kind == LossKind::relation)
+    refuse("it looks inside the teacher, and distributions are kept");
+  if (needs_teacher(term.kind) && term.kind != LossKind::forward_kl)
+    refuse(fmt::format("it needs the probability of every token, and {} is kept", form_text(form)));
+  if (term.kind == LossKind::forward_kl && term.temperature != 1)
+    refuse(fmt::format("its temperature is {:g}, and what is kept is of temperature 1", term.temperature));
+}
+
 }  // namespace
 
 std::string_view loss_name(LossKind kind) {
@@ -63,7 +79,11 @@ bool needs_teacher(LossKind kind) { return kind != LossKind::cross_entropy; }
 
 void validate(const TrainSpec& spec, bool has_teacher) {
   if (spec.losses.empty()) throw Error("there is no loss to train on");
-  for (const LossTerm& term : spec.losses) validate(term, has_teacher);
+  if (spec.teacher_cache && !has_teacher) throw Error("there is no teacher whose predictions to cache");
+  for (const LossTerm& term : spec.losses) {
+    validate(term, has_teacher);
+    if (spec.teacher_cache) check_cached(term, *spec.teacher_cache);
+  }
   if (std::ranges::all_of(spec.losses,
                           [](const LossTerm& term) { return term.weight == 0 && term.final_weight == 0; }))
     throw Error("every loss has the weight 0");
@@ -93,11 +113,19 @@ double rate_at(const TrainSpec& spec, int64_t step, int64_t steps) {
   return spec.rate * (spec.final_rate + (1 - spec.final_rate) * cosine);
 }
 
+std::string term_text(const LossTerm& term, const TrainSpec& spec) {
+  std::string text(loss_name(term.kind));
+  if (!spec.teacher_cache || !needs_teacher(term.kind)) return text;
+  const bool samples = spec.teacher_cache->kind == TeacherKind::samples;
+  return text + fmt::format(" ({}{})", samples ? "cross entropy with " : "", form_text(*spec.teacher_cache));
+}
+
 std::string spec_key(const TrainSpec& spec) {
   std::string key;
   for (const LossTerm& t : spec.losses)
     key += fmt::format("loss {} {} {} {} {} {} {}\n", loss_name(t.kind), t.weight, t.final_weight,
                        t.temperature, t.mix, t.matched, t.heads);
+  if (spec.teacher_cache) key += fmt::format("teacher kept: {}\n", form_text(*spec.teacher_cache));
   return key + fmt::format("train {} {} {} {} {} {} {} {} {} {} {} {}\n", spec.tokens, spec.batch, spec.rate,
                            spec.warmup, spec.final_rate, spec.decay, spec.clip, int(spec.arithmetic),
                            spec.checkpoint_blocks, spec.looks, spec.patience, spec.seed);

@@ -4,9 +4,12 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "distill/teacher_rows.h"
 
 namespace edgeq {
 
@@ -43,13 +46,14 @@ enum class Arithmetic : uint8_t {
 
 struct TrainSpec {
   std::vector<LossTerm> losses;
-  int64_t tokens = 0;       // to train on, in all; a text may be gone through several times
-  int64_t batch = 16;       // sequences of a step
-  double rate = 3e-4;       // of AdamW, at its height
-  double warmup = 0.03;     // share of the steps in which the rate grows to it
-  double final_rate = 0.1;  // share of the rate that the cosine ends at
-  double decay = 0.01;      // of matrices, decoupled
-  double clip = 1;          // longest gradient; 0: any
+  std::optional<TeacherForm> teacher_cache;  // what is kept of the teacher; none: it runs at every step
+  int64_t tokens = 0;                        // to train on, in all; a text may be gone through several times
+  int64_t batch = 16;                        // sequences of a step
+  double rate = 3e-4;                        // of AdamW, at its height
+  double warmup = 0.03;                      // share of the steps in which the rate grows to it
+  double final_rate = 0.1;                   // share of the rate that the cosine ends at
+  double decay = 0.01;                       // of matrices, decoupled
+  double clip = 1;                           // longest gradient; 0: any
   Arithmetic arithmetic = Arithmetic::bf16;
   int64_t checkpoint_blocks = 0;  // blocks between hidden states that are kept for the way back, the rest
                                   // being computed again; 0: all is kept
@@ -59,12 +63,16 @@ struct TrainSpec {
   uint64_t seed = 1;
 };
 
-// Throws Error for values out of range, no loss, or a loss that needs a teacher where there is none.
+// Throws Error for values out of range, no loss, a loss that needs a teacher where there is none, or more of
+// one than is kept of it.
 void validate(const TrainSpec& spec, bool has_teacher);
 
 // Factors of a term and of the rate at step `step` of `steps`.
 double weight_at(const LossTerm& term, int64_t step, int64_t steps);
 double rate_at(const TrainSpec& spec, int64_t step, int64_t steps);
+
+// "forward_kl", and what it is of where only some of the teacher is kept.
+std::string term_text(const LossTerm& term, const TrainSpec& spec);
 
 // All that the result depends on, as text: for keys.
 std::string spec_key(const TrainSpec& spec);

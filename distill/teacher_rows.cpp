@@ -5,10 +5,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
+#include <functional>
 #include <span>
 
 #include "core/error.h"
+#include "core/parallel.h"
 #include "core/random.h"
 
 namespace edgeq {
@@ -36,16 +37,14 @@ void likeliest_first(std::vector<Kept>& kept) {
 }
 
 std::vector<Kept> top_of(std::span<const float> row, int64_t k, double mass) {
-  std::vector<TokenId> ids(row.size());
-  std::iota(ids.begin(), ids.end(), TokenId(0));
-  std::nth_element(ids.begin(), ids.begin() + (k - 1), ids.end(), [&](TokenId a, TokenId b) {
-    return row[size_t(a)] != row[size_t(b)] ? row[size_t(a)] > row[size_t(b)] : a < b;
-  });
+  std::vector<float> values(row.begin(), row.end());
+  std::nth_element(values.begin(), values.begin() + (k - 1), values.end(), std::greater<>());
+  const float last = values[size_t(k - 1)];
+  int64_t equal = k - std::count_if(values.begin(), values.begin() + k, [&](float v) { return v > last; });
   std::vector<Kept> kept;
-  for (int64_t i = 0; i < k; ++i) {
-    const TokenId id = ids[size_t(i)];
-    kept.push_back({id, std::exp(double(row[size_t(id)])) / mass});
-  }
+  for (size_t v = 0; v < row.size(); ++v)
+    if (row[v] > last || (row[v] == last && equal-- > 0))
+      kept.push_back({TokenId(v), std::exp(double(row[v])) / mass});
   return kept;
 }
 
@@ -76,6 +75,8 @@ std::vector<Kept> draws_of(std::span<const float> row, int64_t k, double mass, R
   return kept;
 }
 
+}  // namespace
+
 void check_form(const TeacherForm& form, int64_t vocab) {
   const int64_t most = form.kind == TeacherKind::top_k ? std::min<int64_t>(255, vocab) : 255;
   if (form.k < 1 || form.k > most)
@@ -83,7 +84,9 @@ void check_form(const TeacherForm& form, int64_t vocab) {
                             form.kind == TeacherKind::top_k ? "probabilities" : "draws", most));
 }
 
-}  // namespace
+std::string form_text(const TeacherForm& form) {
+  return fmt::format("{} {}", form.kind == TeacherKind::top_k ? "top_k" : "samples", form.k);
+}
 
 TeacherRows reduce_rows(MatrixView<const float> log_probs, const TeacherForm& form, int64_t sequence) {
   check_form(form, log_probs.cols);
@@ -94,7 +97,7 @@ TeacherRows reduce_rows(MatrixView<const float> log_probs, const TeacherForm& fo
                    .weights = std::vector<float>(places),
                    .tail = std::vector<float>(size_t(log_probs.rows))};
   const uint64_t seed = stream_seed(form.seed, uint64_t(sequence));
-  for (int64_t t = 0; t < log_probs.rows; ++t) {
+  parallel_for(log_probs.rows, [&](int64_t t) {
     const std::span row(log_probs.row(t), size_t(log_probs.cols));
     const double mass = row_mass(row, t);
     std::vector<Kept> kept = form.kind == TeacherKind::top_k
@@ -108,7 +111,7 @@ TeacherRows reduce_rows(MatrixView<const float> log_probs, const TeacherForm& fo
       sum += kept[i].weight;
     }
     rows.tail[size_t(t)] = form.kind == TeacherKind::top_k ? float(std::max(0.0, 1 - sum)) : 0.0F;
-  }
+  });
   return rows;
 }
 

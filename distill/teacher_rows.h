@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "core/tensor.h"
@@ -31,10 +32,13 @@ struct TeacherForm {
   int64_t k = 32;     // places, or draws: 1 to 255
   uint64_t seed = 0;  // of the draws
 };
+// Throws Error for k outside 1 to min(255, vocab) (samples: 255).
+void check_form(const TeacherForm& form, int64_t vocab);
+std::string form_text(const TeacherForm& form);  // "top_k 64", "samples 50"
 
 // log_probs is [tokens, vocab]: natural logarithms, -inf allowed. The draws depend on the seed, `sequence`
-// and the row, on nothing else. Throws Error for k outside 1 to min(255, vocab) (samples: 255), and for a row
-// that holds NaN or whose probabilities do not add up to 1 within 1e-3, naming it.
+// and the row, on nothing else. Throws Error as check_form does, and for a row that holds NaN or whose
+// probabilities do not add up to 1 within 1e-3, naming it.
 TeacherRows reduce_rows(MatrixView<const float> log_probs, const TeacherForm& form, int64_t sequence);
 
 // What a reduced form has lost, over all rows added. `bias` is the distance between means over rows, half of

@@ -64,10 +64,11 @@ class Training {
           {trained.name, floats_of(trained.values), floats_of(means_.back()), floats_of(squares_.back())});
     }
     slices_ = slices_of(trainee_.trained());
+    taught_.resize(in_.held_out.size());
     const int64_t per_step = spec_.batch * token_count(in_.train) / std::ssize(in_.train);
     state_.report.steps = std::max<int64_t>(1, (spec_.tokens + per_step - 1) / per_step);
     state_.report.parameters = trainee_.size();
-    for (const LossTerm& term : spec_.losses) state_.report.terms.emplace_back(loss_name(term.kind));
+    for (const LossTerm& term : spec_.losses) state_.report.terms.push_back(term_text(term, spec_));
     state_.report.losses.resize(spec_.losses.size());
     state_.report.arithmetic = runnable(spec_.arithmetic) == Arithmetic::bf16 ? "bf16" : "f32";
   }
@@ -160,9 +161,13 @@ class Training {
     for (int64_t first = 0; first < std::ssize(batch); first += at_once) {
       const int64_t count = std::min(at_once, std::ssize(batch) - first);
       std::vector<Piece> pieces(static_cast<size_t>(count));
+      std::vector<TeacherRows> kept;  // by one thread: the files are read by a library that allows no more
+      for (int64_t i = 0; i < count && spec_.teacher_cache; ++i)
+        kept.push_back(kept_of(batch[size_t(first + i)]));
       parallel_for(count, [&](int64_t i) {
         const Sequence& sequence = in_.train[size_t(batch[size_t(first + i)])];
-        pieces[size_t(i)] = objective_.differentiate(sequence, weights, factors);
+        pieces[size_t(i)] =
+            objective_.differentiate(sequence, weights, factors, kept.empty() ? nullptr : &kept[size_t(i)]);
       });
       parallel_for(std::ssize(sums), [&](int64_t w) {
         const c10::AutoGradMode off(false);
@@ -180,6 +185,15 @@ class Training {
         for (size_t t = 0; t < losses.size(); ++t) losses[t] += piece.losses[t];
     }
     return sums;
+  }
+
+  TeacherRows kept_of(int64_t sequence) const {
+    TeacherRows rows = in_.kept(sequence);
+    const int64_t wanted = learned_count(std::span(&in_.train[size_t(sequence)], 1));
+    if (rows.tokens != wanted)
+      throw Error(fmt::format("the cached teacher has {} rows of sequence {}; expected {}", rows.tokens,
+                              sequence, wanted));
+    return rows;
   }
 
   double gradient_length(const std::vector<at::Tensor>& gradients) {
@@ -224,8 +238,9 @@ class Training {
   void look() {
     std::vector<Divergence> found(in_.held_out.size());
     const std::vector<at::Tensor> weights = trainee_.make_weights();
-    parallel_for(std::ssize(found),
-                 [&](int64_t i) { found[size_t(i)] = objective_.measure(in_.held_out[size_t(i)], weights); });
+    parallel_for(std::ssize(found), [&](int64_t i) {
+      found[size_t(i)] = objective_.measure(in_.held_out[size_t(i)], weights, taught_[size_t(i)]);
+    });
     Divergence sum;
     for (const Divergence& one : found) {
       sum.kl += one.kl, sum.log_loss += one.log_loss, sum.teacher_loss += one.teacher_loss;
@@ -256,7 +271,8 @@ class Training {
   std::string checkpoint_, best_, key_;
   std::vector<at::Tensor> means_, squares_;
   std::vector<Moving> moving_;
-  std::vector<Slice> slices_;  // of all of moving_
+  std::vector<Slice> slices_;       // of all of moving_
+  std::vector<at::Tensor> taught_;  // of held-out sequences (Objective::measure)
   TrainState state_;
   std::vector<int64_t> order_;
   int64_t order_epoch_ = 0;
@@ -267,6 +283,7 @@ class Training {
 TrainReport train(const TrainInputs& in, const Progress& progress) {
   use_one_thread_per_product();
   validate(in.spec, in.teacher != nullptr);
+  EDGEQ_CHECK(!in.spec.teacher_cache || in.kept, "what is kept of the teacher can be read");
   EDGEQ_CHECK(!in.train.empty(), "there is something to train on");
   return Training(in).run(progress);
 }

@@ -13,9 +13,11 @@
 
 #include "core/progress.h"
 #include "core/quantized_tensor.h"
+#include "core/tensor.h"
 #include "distill/float_model.h"
 #include "distill/sequences.h"
 #include "distill/spec.h"
+#include "distill/teacher_rows.h"
 #include "eval/train_report.h"
 
 namespace edgeq {
@@ -38,6 +40,8 @@ struct TrainInputs {
   Codes* codes = nullptr;  // sites that are trained through their rounding; out: their codes
   const std::vector<Sequence>& train;
   const std::vector<Sequence>& held_out;
+  // Of a training sequence's predictions, in their order, in the form TrainSpec::teacher_cache.
+  std::function<TeacherRows(int64_t sequence)> kept = {};
   std::string folder;  // of checkpoints; exists
   std::string key;     // of all that the result depends on besides `spec`
   std::function<void(const TrainReport& so_far)> stepped = {};  // after each step
@@ -46,5 +50,17 @@ struct TrainInputs {
 // Throws Error when the loss is not finite any more, naming the step and the sequences, when a checkpoint
 // belongs to another training or is damaged; Interrupted after a checkpoint was written.
 TrainReport train(const TrainInputs& in, const Progress& progress);
+
+// A teacher's distributions, to be kept for a training.
+struct TeachInputs {
+  FloatModel& teacher;       // not changed
+  int64_t common_vocab = 0;  // columns: the first tokens
+  Arithmetic arithmetic = Arithmetic::f32;
+  const std::vector<Sequence>& sequences;
+  int64_t first = 0;  // the sequence to begin with
+  // Of each sequence in order: a row of logarithms of probabilities for each prediction.
+  std::function<void(MatrixView<const float> log_probs)> take;
+};
+void teach(const TeachInputs& in, const Progress& progress);
 
 }  // namespace edgeq

@@ -21,6 +21,12 @@ std::string train_json(const TrainReport& r, const std::string& output) {
   j["stopped"] = r.stopped;
   j["kept"] = r.kept;
   j["teacher_log_loss"] = r.teacher_log_loss;
+  if (r.cache)
+    j["teacher_cache"] = {{"form", r.cache->form},
+                          {"bytes", r.cache->bytes},
+                          {"bytes_per_token", r.cache->bytes_per_token},
+                          {"computed", r.cache->computed},
+                          {"seconds", r.cache->seconds}};
   for (const HeldoutLook& look : r.looks)
     j["heldout"].push_back(
         {{"step", look.step}, {"tokens", look.tokens}, {"kl", look.kl}, {"log_loss", look.log_loss}});
@@ -42,7 +48,14 @@ TrainReport parse_train_json(std::string_view text) {
                   .kept = j.at("kept"),
                   .seconds = j.at("seconds"),
                   .stopped = j.at("stopped"),
-                  .arithmetic = j.at("arithmetic")};
+                  .arithmetic = j.at("arithmetic"),
+                  .cache = {}};
+    if (const auto cache = j.find("teacher_cache"); cache != j.end())
+      r.cache = {.form = cache->at("form"),
+                 .bytes = cache->at("bytes"),
+                 .bytes_per_token = cache->at("bytes_per_token"),
+                 .computed = cache->at("computed"),
+                 .seconds = cache->at("seconds")};
     for (const auto& look : j.value("heldout", nlohmann::json::array()))
       r.looks.push_back({.step = look.at("step"),
                          .tokens = look.at("tokens"),
@@ -75,6 +88,9 @@ std::string train_summary(const TrainReport& report) {
                           report.teacher_log_loss);
   }
   text += fmt::format(", {} tokens, {:.0f} tokens/s", report.tokens, report.tokens_per_second());
+  if (report.cache)
+    text += fmt::format(", teacher kept as {} in {:.1f} bytes a token", report.cache->form,
+                        report.cache->bytes_per_token);
   if (!report.stopped.empty()) text += fmt::format("; stopped: {}", report.stopped);
   return text;
 }

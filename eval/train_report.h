@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,6 +18,15 @@ struct HeldoutLook {
   double log_loss = 0;           // of the student; its perplexity is e to this
 };
 
+// A teacher whose predictions were kept on disk.
+struct TeacherCacheReport {
+  std::string form;  // "top_k 64"
+  int64_t bytes = 0;
+  double bytes_per_token = 0;  // of the training sequences
+  int64_t computed = 0;        // sequences of this run; the others were there
+  double seconds = 0;          // what that took
+};
+
 struct TrainReport {
   int64_t steps = 0, tokens = 0;           // planned; done
   int64_t parameters = 0;                  // that are trained
@@ -28,6 +38,8 @@ struct TrainReport {
   double seconds = 0;                      // of steps, over all runs of a training that was resumed
   std::string stopped;                     // why before the last step, "" when it went through
   std::string arithmetic;                  // "f32", "bf16"
+
+  std::optional<TeacherCacheReport> cache;  // none: the teacher ran at every step
 
   double tokens_per_second() const { return seconds > 0 ? double(tokens) / seconds : 0; }
 };

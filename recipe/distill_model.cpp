@@ -169,6 +169,18 @@ Distilled distill(DistillJob job, const Progress& progress) {
                                       hash_of(student, job.beginning.codes),
                                       job.teacher == nullptr ? "none" : job.teacher->hash(),
                                       sequences_hash(job.data.train), sequences_hash(job.data.held_out));
+  std::optional<CachedTeacher> cached;
+  const TrainingSpec& spec = job.spec;
+  if (spec.train.teacher_cache && teacher)
+    cached = cache_teacher({.form = *spec.train.teacher_cache,
+                            .teacher = *teacher,
+                            .teacher_hash = job.teacher->hash(),
+                            .arithmetic = spec.train.arithmetic,
+                            .common_vocab = job.common_vocab,
+                            .sequences = job.data.train,
+                            .folder = spec.cache_folder.empty() ? job.folder + "/teacher" : spec.cache_folder,
+                            .teach = job.teach},
+                           progress);
   const std::string origin = provenance(job, content_hash(key));
   TrainReport report = job.train({.spec = job.spec.train,
                                   .student = student,
@@ -178,10 +190,12 @@ Distilled distill(DistillJob job, const Progress& progress) {
                                   .codes = job.beginning.codes.empty() ? nullptr : &job.beginning.codes,
                                   .train = job.data.train,
                                   .held_out = job.data.held_out,
+                                  .kept = [&](int64_t s) { return cached->cache.read(s); },
                                   .folder = job.folder,
                                   .key = key,
                                   .stepped = job.stepped},
                                  progress);
+  if (cached) report.cache = cached->report;
   return {.model = std::make_shared<TrainedModel>(std::move(student), std::move(job.beginning.codes),
                                                   job.beginning.like, origin),
           .report = std::move(report)};

@@ -12,6 +12,7 @@
 #include "distill/trained_model.h"
 #include "distill/trainer.h"
 #include "models/import.h"
+#include "recipe/cached_teacher.h"
 #include "recipe/distill_recipe.h"
 #include "recipe/ship.h"
 
@@ -50,6 +51,7 @@ struct DistillJob {
   std::string folder;  // of checkpoints; made here
   AdapterSpec adapters;
   TrainFunction train;
+  TeachFunction teach = nullptr;  // where the teacher is to be cached
   std::function<void(const TrainReport&)> stepped = {};
 };
 

@@ -95,6 +95,22 @@ void parse_train(const YamlReader& reader, const YAML::Node& node, TrainSpec& sp
   if (spec.tokens == 0) reader.fail(node, "train has no tokens; expected how many to train on, in all");
 }
 
+// `{top_k: 64}` or `{samples: 50}`, and where: `folder`.
+void parse_teacher_cache(const YamlReader& reader, const YAML::Node& node, TrainingSpec& spec) {
+  std::optional<TeacherForm>& form = spec.train.teacher_cache;
+  const auto take = [&](TeacherKind kind, const char* what) {
+    return [&, kind, what](const YAML::Node& n) {
+      if (form) reader.fail(n, "teacher_cache has both top_k and samples; expected one of the two");
+      form = {.kind = kind, .k = reader.count(n, what, 1), .seed = 0};
+    };
+  };
+  reader.map(node, "teacher_cache",
+             {{"top_k", take(TeacherKind::top_k, "top_k")},
+              {"samples", take(TeacherKind::samples, "samples")},
+              {"folder", [&](const YAML::Node& n) { spec.cache_folder = reader.path(n, "folder"); }}});
+  if (!form) reader.fail(node, "teacher_cache has neither top_k nor samples; expected how many of a token");
+}
+
 }  // namespace
 
 YamlReader::Fields training_fields(const YamlReader& reader, TrainingSpec& spec) {
@@ -105,6 +121,7 @@ YamlReader::Fields training_fields(const YamlReader& reader, TrainingSpec& spec)
                spec.train.losses.push_back(parse_loss_term(reader, loss));
              });
            }},
+          {"teacher_cache", [&](const YAML::Node& n) { parse_teacher_cache(reader, n, spec); }},
           {"train", [&](const YAML::Node& n) { parse_train(reader, n, spec.train); }}};
 }
 

@@ -24,6 +24,7 @@ struct TrainingData {
 struct TrainingSpec {
   TrainingData data;
   TrainSpec train;
+  std::string cache_folder;  // of TrainSpec::teacher_cache; "": in the folder of checkpoints
 };
 
 }  // namespace edgeq

@@ -20,12 +20,12 @@ using testing::HasSubstr;
 
 // A recipe of few steps.
 std::string recipe(const TempDir& dir, const std::string& student, const std::string& more = "",
-                   const std::string& teacher = kTiny) {
+                   const std::string& teacher = kTiny, const std::string& text = kTinyText) {
   return dir.write("r.yaml",
                    fmt::format("teacher: {}\nstudent: {}\n"
                                "data: {{texts: {}, held_out_texts: {}, length: 128, held_out_sequences: 8}}\n"
                                "train: {{tokens: 8000, batch: 4, rate: 1e-3, looks: 2, arithmetic: f32}}\n{}",
-                               teacher, student, kTinyText, kTinyHeldOut, more));
+                               teacher, student, text, kTinyHeldOut, more));
 }
 
 TEST(Distill, HealsAModelOfFewerLayersAndWritesAFolder) {
@@ -54,6 +54,35 @@ TEST(Distill, TrainsThroughTheRoundingOfAPackedFile) {
   EXPECT_THAT(again.out, HasSubstr("28 sites trained through their rounding")) << again.err;
 }
 
+TEST(Distill, ReadsATeacherThatAnEarlierRunKept) {
+  const TempDir dir;
+  const std::string text = dir.write("short.txt", read_text_file(kTinyText).substr(0, 30000));
+  const auto train = [&](const std::string& cache, const std::string& output) {
+    return edgeq("distill " +
+                 recipe(dir, "{layers: 3, init: teacher}", "teacher_cache: " + cache, kTiny, text) + " -o " +
+                 dir.file(output) + " --json");
+  };
+  const std::string top = fmt::format("{{top_k: 64, folder: {}}}", dir.file("kept"));
+  const Outcome first = train(top, "a"), second = train(top, "b");
+  ASSERT_EQ(first.code, 0) << first.err;
+  ASSERT_EQ(second.code, 0) << second.err;
+  const auto one = nlohmann::json::parse(first.out), other = nlohmann::json::parse(second.out);
+  EXPECT_LT(gained(one), 0.9);
+  EXPECT_EQ(one.at("losses"), other.at("losses"));
+  EXPECT_GT(one.at("teacher_cache").at("computed"), 0);
+  EXPECT_EQ(other.at("teacher_cache").at("computed"), 0);
+  // At most 2 bytes for an id and 2 for a probability of 64 tokens, 2 for the tail, and what HDF5 adds.
+  EXPECT_LT(one.at("teacher_cache").at("bytes_per_token"), 300);
+  expect_error(train(fmt::format("{{top_k: 32, folder: {}}}", dir.file("kept")), "c"),
+               "another k: found 64, expected 32");
+  EXPECT_FALSE(fs::exists(dir.file("c")));
+  const Outcome samples = train("{samples: 50}", "d");
+  ASSERT_EQ(samples.code, 0) << samples.err;
+  EXPECT_LT(gained(nlohmann::json::parse(samples.out)), 0.95);
+  EXPECT_EQ(nlohmann::json::parse(samples.out).at("terms").at(0),
+            "forward_kl (cross entropy with samples 50)");
+}
+
 TEST(Distill, BadRecipesAreOneLine) {
   const TempDir dir;
   const auto run = [&](const std::string& file) { return edgeq("distill " + file + " --dry-run"); };
@@ -61,6 +90,12 @@ TEST(Distill, BadRecipesAreOneLine) {
   expect_error(run(recipe(dir, "{layers: 9, init: teacher}")), "which has 4");
   expect_error(run(recipe(dir, "{layers: 2, init: random}", "losses: [klx]\n")), "there is no loss \"klx\"");
   expect_error(run(recipe(dir, "{layers: 2}", "losses: [{forward_kl: {temperature: 0}}]\n")), "temperature");
+  expect_error(run(recipe(dir, "{layers: 2}", "losses: [js]\nteacher_cache: {top_k: 64}\n")),
+               "js cannot be taken from a cached teacher");
+  expect_error(run(recipe(dir, "{layers: 2}", "teacher_cache: {top_k: 64, samples: 50}\n")),
+               "both top_k and");
+  expect_error(run(recipe(dir, "{layers: 2}", "teacher_cache: {folder: x}\n")), "neither top_k nor samples");
+  expect_error(run(recipe(dir, "{layers: 2}", "teacher_cache: {top_k: 300}\n")), "expected 1 to 255");
   expect_error(run(recipe(dir, "{heads: 5}")), "5 heads are not a multiple");
   expect_error(run(recipe(dir, "{layers: 2}", "", "nowhere")), "nowhere");
   expect_error(run(dir.write("e.yaml", "student: {layers: 2}\ndata: {texts: a.txt}\ntrain: {tokens: 5}\n")),
