@@ -27,7 +27,7 @@ struct PruneArgs {
   std::string model, output, target;
   std::vector<std::string> calibration;
   PruneSpec spec;
-  std::string sparsity, pattern, mask;
+  std::string budget, kinds, sparsity, pattern, mask;
   CalibrationSpec text{.windows = 32, .tokens = 512};
   ProofSpec prove;
   int64_t heal = 0;
@@ -52,6 +52,16 @@ std::string plan_text(const ModelConfig& before, const ModelConfig& after) {
   if (before.layers.size() != after.layers.size())
     text += count_text("blocks", std::ssize(after.layers), std::ssize(before.layers));
   return text;
+}
+
+std::optional<PruneBudget> prune_budget(const PruneArgs& args) {
+  if (args.budget.empty()) {
+    if (!args.kinds.empty()) throw Error("--of says what a budget may cut; expected --budget too");
+    return std::nullopt;
+  }
+  PruneBudget budget{.limit = parse_size_limit(args.budget), .of = {}};
+  if (!args.kinds.empty()) budget.of = parse_unit_kinds(args.kinds);
+  return budget;
 }
 
 // Throws Error for options of masks that do not go together.
@@ -92,9 +102,11 @@ void prune_command(PruneArgs& args) {
   if (args.spec.mask && args.heal != 0)
     throw Error("--heal trains all weights, so the zeros of a mask would be gone; expected one of the two");
   const std::shared_ptr<const Checkpoint> checkpoint = open_checkpoint(args.model);
+  const auto target = float_target(args, *checkpoint);
+  args.spec.budget = prune_budget(args);
+  args.spec = within_budget(args.spec, checkpoint->config(), target->name());
   const Cuts plan = plan_cuts(args.spec, checkpoint->config());
   require_config(args.spec, checkpoint->config());
-  const auto target = float_target(args, *checkpoint);
   if (!args.json) fmt::print("{}", plan_text(checkpoint->config(), plan.config));
   if (!args.json && args.spec.mask)
     fmt::print("  {:<10} {} by {}\n", "zeros", sparsity_text(args.spec.mask->sparsity),
@@ -173,6 +185,10 @@ void add_prune_command(CLI::App& app) {
       "--multiple", args->spec.shares.channel_multiple,
       "channels left are a multiple of this; 0: 64 or 32 where it divides what there is; K-quants "
       "need 256");
+  command->add_option("--budget", args->budget,
+                      "parameters=100M, bytes=200MB or macs=90M (per token): cut as little as fits, of --of");
+  command->add_option("--of", args->kinds,
+                      "what a budget may cut: of heads, ffn, blocks (default heads,ffn)");
   command->add_option("--sparsity", args->sparsity, "share of zeros in each matrix of the layers that stay");
   command->add_option("--nm", args->pattern,
                       "n:m, such as 2:4: n weights stay of every m, in each matrix of the layers");
@@ -213,6 +229,7 @@ void add_prune_command(CLI::App& app) {
       "  edgeq prune models/llama --heads 0.33 --calibration text.txt -o llama-pruned\n"
       "  edgeq prune models/llama --ffn 0.25 --calibration text.txt --prove test.txt -o llama-narrow\n"
       "  edgeq prune models/llama --heads 0.33 --calibration text.txt --heal 500000 -o llama-healed\n"
+      "  edgeq prune models/llama --budget parameters=100M --of heads,ffn,blocks -o llama-100m\n"
       "  edgeq prune models/llama --nm 2:4 --mask sparsegpt --calibration text.txt -o llama-2of4\n"
       "  edgeq prune models/llama --blocks 0.2 --dry-run");
   command->callback([args] { prune_command(*args); });

@@ -25,6 +25,7 @@
 #include "recipe/parse.h"
 #include "recipe/pipeline.h"
 #include "recipe/prune.h"
+#include "recipe/prune_model.h"
 
 namespace edgeq {
 namespace {
@@ -104,10 +105,12 @@ void print_plan(const Plan& plan, const std::string& output) {
 
 void quantize(const QuantizeArgs& args) {
   if (args.threads != 0) set_thread_count(args.threads);
-  const Recipe recipe = load_with_overrides(args, args.recipe);
+  Recipe recipe = load_with_overrides(args, args.recipe);
   if (recipe.model.empty())
     throw Error(fmt::format("recipe {}: names no model", recipe.name)).set_hint("add --model PATH");
   std::shared_ptr<const Checkpoint> checkpoint = open_checkpoint(recipe.model);
+  if (recipe.prune)
+    recipe.prune = within_budget(*recipe.prune, checkpoint->config(), float_target_of(*checkpoint));
   const std::vector<Job> jobs =
       plan_jobs(args, recipe, recipe.prune ? *planned_checkpoint(*recipe.prune, checkpoint) : *checkpoint);
   if (args.dry_run) {

@@ -66,9 +66,13 @@ HeadCounts heads_after(const LayerShape& layer, const CutShares& shares) {
                   shares.heads, layer.heads, layer.kv_heads, left, fmt::join(nearest, " and ")));
 }
 
+int64_t channel_multiple(const LayerShape& layer, const CutShares& shares) {
+  if (shares.channel_multiple != 0) return shares.channel_multiple;
+  return layer.ffn % 64 == 0 ? 64 : layer.ffn % 32 == 0 ? 32 : 1;
+}
+
 int64_t channels_after(const LayerShape& layer, const CutShares& shares) {
-  int64_t multiple = shares.channel_multiple;
-  if (multiple == 0) multiple = layer.ffn % 64 == 0 ? 64 : layer.ffn % 32 == 0 ? 32 : 1;
+  const int64_t multiple = channel_multiple(layer, shares);
   const int64_t wanted = layer.ffn - units_to_cut("channels", layer.ffn, shares.ffn);
   const int64_t left = std::max<int64_t>(multiple, multiple * ((wanted + multiple / 2) / multiple));
   if (left >= layer.ffn)
@@ -123,6 +127,20 @@ LayerShape shape_after(const LayerShape& layer, const CutShares& shares) {
 
 int64_t blocks_after(int64_t blocks, double share) {
   return share == 0 ? blocks : blocks - units_to_cut("blocks", blocks, share);
+}
+
+std::vector<double> shares_to_cut(const LayerShape& layer, const CutShares& options, bool heads) {
+  std::vector<double> shares = {0};
+  if (heads) {
+    for (int64_t left = layer.heads - 1; left >= 1; --left)
+      if (head_counts(layer, left, options.whole_groups))
+        shares.push_back(double(layer.heads - left) / double(layer.heads));
+    return shares;
+  }
+  const int64_t multiple = channel_multiple(layer, options);
+  for (int64_t left = (layer.ffn - 1) / multiple * multiple; left >= multiple; left -= multiple)
+    shares.push_back(double(layer.ffn - left) / double(layer.ffn));
+  return shares;
 }
 
 ModelConfig config_after(const ModelConfig& config, std::span<const int> blocks, const CutShares& shares) {

@@ -39,6 +39,10 @@ LayerShape shape_after(const LayerShape& layer, const CutShares& shares);
 // How many of `blocks` blocks stay. Throws Error as above.
 int64_t blocks_after(int64_t blocks, double share);
 
+// All shares of a layer's query heads, or of its channels, of which shape_after() leaves different shapes:
+// ascending, from 0. options: whole_groups and channel_multiple.
+std::vector<double> shares_to_cut(const LayerShape& layer, const CutShares& options, bool heads);
+
 // The config of what stays: `blocks` of the model's, ascending.
 ModelConfig config_after(const ModelConfig& config, std::span<const int> blocks, const CutShares& shares);
 

@@ -16,6 +16,21 @@ PruneSpec parse_prune(const YamlReader& reader, const YAML::Node& node) {
     const std::string text = reader.scalar(n, key);
     sparsity = reader.at(n, [&] { return parse(text); });
   };
+  const auto budget = [&](const YAML::Node& n) {
+    const auto limit = [&](const char* unit) {
+      return [&, unit](const YAML::Node& most) {
+        if (spec.budget) reader.fail(most, "a budget has one of parameters, bytes and macs");
+        const std::string text = reader.scalar(most, unit);
+        spec.budget =
+            PruneBudget{.limit = reader.at(most, [&] { return parse_size_limit(unit, text); }), .of = {}};
+      };
+    };
+    reader.map(n, "budget",
+               {{"parameters", limit("parameters")}, {"bytes", limit("bytes")}, {"macs", limit("macs")}});
+    if (!spec.budget)
+      reader.fail(n, "budget needs one of parameters, bytes and macs, such as {parameters: 100M}");
+  };
+  std::string kinds;
   reader.map(node, "prune",
              {{"heads", [&](const YAML::Node& n) { spec.shares.heads = reader.positive(n, "heads", 1); }},
               {"ffn", [&](const YAML::Node& n) { spec.shares.ffn = reader.positive(n, "ffn", 1); }},
@@ -23,6 +38,13 @@ PruneSpec parse_prune(const YamlReader& reader, const YAML::Node& node) {
               {"groups", [&](const YAML::Node& n) { spec.shares.whole_groups = reader.flag(n, "groups"); }},
               {"multiple",
                [&](const YAML::Node& n) { spec.shares.channel_multiple = reader.count(n, "multiple", 1); }},
+              {"budget", budget},
+              {"of",
+               [&](const YAML::Node& n) {
+                 reader.one_or_list(n, "of", [&](const YAML::Node& kind) {
+                   kinds += (kinds.empty() ? "" : ",") + reader.scalar(kind, "of");
+                 });
+               }},
               {"sparsity", [&](const YAML::Node& n) { zeros(n, "sparsity", parse_share); }},
               {"nm", [&](const YAML::Node& n) { zeros(n, "nm", parse_pattern); }},
               {"mask",
@@ -44,10 +66,12 @@ PruneSpec parse_prune(const YamlReader& reader, const YAML::Node& node) {
   if (!mask.empty() && !sparsity) reader.fail(node, "mask says how, but not how much; add sparsity or nm");
   if (sparsity) spec.mask = MaskSpec{.sparsity = *sparsity};
   if (!mask.empty()) spec.mask->method = mask;
-  if (!spec.shares.any() && !spec.mask)
-    reader.fail(
-        node,
-        "prune needs a share of heads, ffn or blocks, or a mask, such as {heads: 0.33} or {nm: \"2:4\"}");
+  if (!kinds.empty() && !spec.budget) reader.fail(node, "of says what a budget may cut, and there is none");
+  if (!kinds.empty()) spec.budget->of = reader.at(node, [&] { return parse_unit_kinds(kinds); });
+  if (!spec.shares.any() && !spec.mask && !spec.budget)
+    reader.fail(node,
+                "prune needs a share of heads, ffn or blocks, a budget or a mask, such as {heads: 0.33} or "
+                "{nm: \"2:4\"}");
   return spec;
 }
 

@@ -300,8 +300,9 @@ bool prune_needs_text(const PruneSpec& spec) {
 bool prune_needs_gradients(const PruneSpec& spec) { return loss_of(spec) != Loss::none; }
 
 Cuts plan_cuts(const PruneSpec& spec, const ModelConfig& config) {
+  EDGEQ_CHECK(!spec.budget, "shares are found before they are planned");
   if (!spec.shares.any() && !spec.mask)
-    throw Error("nothing to prune; expected a share of heads, ffn or blocks, or a mask")
+    throw Error("nothing to prune; expected a share of heads, ffn or blocks, a budget or a mask")
         .set_hint("such as --heads 0.33 or --nm 2:4");
   check_shares(spec.shares, config);
   loss_of(spec);

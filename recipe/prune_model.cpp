@@ -27,12 +27,45 @@ std::string provenance(const PruneJob& job) {
   return j.dump();
 }
 
+bool heads_can_go(const CutShares& options, const ModelConfig& config) {
+  const std::vector<double> steps = shares_to_cut(config.layers[0], options, true);
+  if (steps.size() < 2) return false;
+  PruneSpec first;
+  first.shares = options;
+  first.shares.heads = steps[1];
+  try {
+    require_config(first, config);
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
 }  // namespace
 
 std::string float_target_of(const Checkpoint& checkpoint) {
   const auto dtype = parse_dtype(checkpoint.encoding("layers.0.attn.q_proj"));
   if (dtype == DType::f16) return "f16";
   return dtype == DType::bf16 ? "bf16" : "f32";
+}
+
+PruneSpec within_budget(const PruneSpec& spec, const ModelConfig& config, std::string_view target) {
+  if (!spec.budget) return spec;
+  std::vector<UnitKind> kinds = spec.budget->of;
+  for (const UnitKind kind : kinds)
+    if (spec.shares.*share_of(kind) != 0)
+      throw Error(fmt::format("both a share of {} and a budget by cutting them; expected one of the two",
+                              unit_kinds_text({&kind, 1})));
+  if (kinds.empty()) {
+    if (spec.shares.heads == 0 && heads_can_go(spec.shares, config)) kinds.push_back(UnitKind::heads);
+    if (spec.shares.ffn == 0) kinds.push_back(UnitKind::ffn);
+  }
+  if (kinds.empty())
+    throw Error("a budget, and shares of heads and ffn, leave nothing to choose; expected one of the two");
+  PruneSpec found = spec;
+  found.budget.reset();
+  found.shares = shares_within(spec.budget->limit, kinds, spec.shares, config, target == "f32" ? 4 : 2);
+  return found;
 }
 
 void require_config(const PruneSpec& spec, const ModelConfig& before) {

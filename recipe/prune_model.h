@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "core/progress.h"
 #include "recipe/calibrate.h"
@@ -22,6 +23,10 @@ struct PruneJob {
 
 // Of edgeq's targets the float folder whose type the checkpoint's weights have: "f32", "f16" or "bf16".
 std::string float_target_of(const Checkpoint& checkpoint);
+
+// The spec with shares in the place of its budget, if it has one. target: f32, f16 or bf16, of which bytes
+// are. Throws Error when the budget cannot be met.
+PruneSpec within_budget(const PruneSpec& spec, const ModelConfig& config, std::string_view target);
 
 // Throws Error when no config of that folder describes what would be left.
 void require_config(const PruneSpec& spec, const ModelConfig& config);

@@ -5,9 +5,11 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "pruning/compensate.h"
 #include "pruning/mask.h"
+#include "pruning/size.h"
 #include "pruning/structure.h"
 
 namespace edgeq {
@@ -18,8 +20,15 @@ struct MaskSpec {
   Sparsity sparsity;
 };
 
+// Shares that are found, so that the model fits (pruning/size.h).
+struct PruneBudget {
+  SizeLimit limit;
+  std::vector<UnitKind> of;  // empty: of heads and channels what has no share and what a config can say
+};
+
 struct PruneSpec {
   CutShares shares;
+  std::optional<PruneBudget> budget;  // until within_budget() has found them
   std::optional<MaskSpec> mask;
   std::string score = "obs";              // of heads and channels (pruning/score.h)
   std::string block_score = "influence";  // of blocks

@@ -104,6 +104,19 @@ TEST(Prune, MasksGoWithCutsAndNeedTextOnlyWhereTheyReadIt) {
   EXPECT_THAT(edgeq(plain + dir.file("wanda") + " --mask wanda").out, HasSubstr("calibration: "));
 }
 
+TEST(Prune, ABudgetIsMetByTheSmallestCutsThatFit) {
+  const TempDir dir;
+  const Outcome made = edgeq(kPrune + "--budget parameters=1.25M --of ffn --json -o " + dir.file("small"));
+  ASSERT_EQ(made.code, 0) << made.err;
+  const auto weights = nlohmann::json::parse(made.out).at("weights").get<int64_t>();
+  EXPECT_LE(weights, 1'250'000);
+  EXPECT_GT(weights, 1'250'000 - 64 * 192 * 3 * 4) << "one step of 64 channels in 4 layers";
+  EXPECT_EQ(open_checkpoint(dir.file("small"))->config().weight_count(), weights);
+  EXPECT_THAT(edgeq(kPrune + "--budget bytes=2MB --of heads,ffn,blocks --dry-run").out, HasSubstr("blocks"));
+  EXPECT_THAT(edgeq(kPrune + "--budget macs=1.1M --heads 0.33 --dry-run").out,
+              AllOf(HasSubstr("heads      4 of 6"), HasSubstr("channels")));
+}
+
 TEST(Prune, EveryScoreCutsTheSameShape) {
   const TempDir dir;
   for (const char* score : {"taylor", "gate", "flap", "wanda", "magnitude"}) {
@@ -148,6 +161,10 @@ TEST(Prune, IsAStageOfARecipe) {
   const Outcome eval = edgeq("eval " + packed + " --text " + kTinyHeldOut + " --against " + kTiny +
                              " --context 128 --windows 2 --json");
   EXPECT_GT(nlohmann::json::parse(eval.out).at("kl_mean"), 0.001);
+  const std::string by_budget = dir.write(
+      "b.yaml",
+      "prune: {budget: {parameters: 1.25M}, of: [ffn, heads]}\nrules: [{match: \"*\", keep: f16}]\n");
+  EXPECT_THAT(edgeq("quantize " + by_budget + " --dry-run --model " + kTiny).out, HasSubstr("256"));
   const auto refused = [&](const std::string& stage) {
     const std::string bad =
         dir.write("bad.yaml", "prune: " + stage + "\nrules: [{match: \"*\", keep: f16}]\n");
@@ -155,6 +172,12 @@ TEST(Prune, IsAStageOfARecipe) {
   };
   expect_error(refused("{heads: 0.33, score: wandb}"), "bad.yaml:1: unknown score \"wandb\"");
   expect_error(refused("{}"), "prune needs a share");
+  expect_error(refused("{budget: {}}"), "budget needs one of");
+  expect_error(refused("{budget: {bytes: 2MB, macs: 1M}}"), "a budget has one of");
+  expect_error(refused("{budget: {parameters: none}}"), "bad.yaml:1: a budget of parameters is \"none\"");
+  expect_error(refused("{budget: {parameters: 1M}, of: [head]}"), "expected heads, ffn or blocks");
+  expect_error(refused("{heads: 0.33, of: ffn}"), "there is none");
+  expect_error(refused("{budget: {parameters: 1k}}"), "cannot be met");
   expect_error(refused("{nm: \"4:2\"}"), "bad.yaml:1: pattern is \"4:2\"");
   expect_error(refused("{sparsity: 1}"), "bad.yaml:1: sparsity is \"1\"");
   expect_error(refused("{sparsity: 0.5, nm: \"2:4\"}"), "both sparsity and nm");
@@ -250,6 +273,15 @@ TEST(Prune, WhatCannotBeIsOneLineAndNoFolder) {
     expect_error(edgeq(fmt::format("{}--sparsity {}{}", kPrune, share, output)), "expected a share of zeros");
   for (const char* pattern : {"4:2", "0:4", "0.5", "2:4:8"})
     expect_error(edgeq(fmt::format("{}--nm {}{}", kPrune, pattern, output)), "expected n:m");
+  for (const char* budget : {"1M", "parameters=", "bytes=1M", "weights=1M", "macs=nan"})
+    expect_error(edgeq(fmt::format("{}--budget {}{}", kPrune, budget, output)), "expected");
+  expect_error(edgeq(kPrune + "--budget parameters=1k" + output),
+               "cannot be met by cutting heads, ffn; the least is");
+  expect_error(edgeq(kPrune + "--budget parameters=1G" + output), "nothing is to go");
+  expect_error(edgeq(kPrune + "--budget parameters=1M --of head" + output), "expected heads, ffn or blocks");
+  expect_error(edgeq(kPrune + "--of heads" + output), "expected --budget too");
+  expect_error(edgeq(kPrune + "--budget parameters=1M --of ffn --ffn 0.2" + output),
+               "both a share of ffn and a budget");
   expect_error(edgeq(kPrune + "--nm 2:5" + output), "layers.0.attn.q_proj: 2:5 does not divide 192 columns");
   expect_error(edgeq(kPrune + "--nm 2:4 --sparsity 0.5" + output), "expected one of the two");
   expect_error(edgeq(kPrune + "--nm 2:4 --heal 1000" + output), "zeros of a mask would be gone");
