@@ -7,6 +7,7 @@
 #include "cli/commands.h"
 #include "cli/kv_option.h"
 #include "cli/open_model.h"
+#include "cli/reach_option.h"
 #include "core/cores.h"
 #include "core/text.h"
 #include "eval/json.h"
@@ -24,6 +25,7 @@ struct BenchArgs {
   std::string model;
   LatencyOptions latency;
   RuntimeOptions runtime;
+  ReachArgs reach;
   std::string kv;
   int64_t parallel = 0;
   bool json = false;
@@ -47,9 +49,9 @@ void bench_parallel(const OpenModel& open, const BenchArgs& args) {
     fmt::print("{}\n", throughput_json(all, facts));
     return;
   }
-  fmt::print("{}, {}, kernels {}, {} threads, {} prompt and {} generated tokens each, kv {}\n", args.model,
-             machine_name(), active_isa(), options.threads, options.prompt_tokens, options.tokens,
-             kv_scheme_text(open.kv));
+  fmt::print("{}, {}, kernels {}, {} threads, {} prompt and {} generated tokens each, kv {}, {} seen\n",
+             args.model, machine_name(), active_isa(), options.threads, options.prompt_tokens, options.tokens,
+             kv_scheme_text(open.kv), reach_text(open.reach));
   for (const Throughput& t : all)
     fmt::print(
         "{:>3} in parallel: decode {:.1f} tokens/s ({:.2f} x one), step p50 {:.2f} ms, prefill {:.1f} "
@@ -61,8 +63,11 @@ void bench_parallel(const OpenModel& open, const BenchArgs& args) {
 
 void bench(BenchArgs& args) {
   args.runtime.kv = parse_kv_option(args.kv);
+  args.runtime.reach = args.reach.reach();
   const OpenModel open = open_runtime_model(args.model, args.runtime);
   args.latency.threads = args.runtime.threads != 0 ? args.runtime.threads : available_cores();
+  if (open.reach.limited()) args.latency.seen_tokens = open.reach.tokens();
+  ForgetWarning(open.reach, open.model->config()).at(args.latency.prompt_tokens + args.latency.tokens);
   if (args.parallel > 0) return bench_parallel(open, args);
   Latency l = measure_latency(*open.model, args.latency);
   l.prefill_multiplies_per_second =
@@ -83,8 +88,8 @@ void bench(BenchArgs& args) {
              100 * l.prefill_multiplies_per_second / l.int8_peak);
   fmt::print("decode   {} tokens: {:.1f} tokens/s, token p50 {:.2f} ms, p99 {:.2f} ms\n", l.tokens,
              l.decode_tokens_per_second, l.token_ms_p50, l.token_ms_p99);
-  fmt::print("kv       {}, {} a token\n", kv_scheme_text(open.kv),
-             bytes_text(open.model->kv_bytes_per_token()));
+  fmt::print("kv       {}, {} a token, {} seen\n", kv_scheme_text(open.kv),
+             bytes_text(open.model->kv_bytes_per_token()), reach_text(open.reach));
   fmt::print("memory   {} a token, {:.1f} GB/s of {:.1f} GB/s read bandwidth ({:.0f} %), peak resident {}\n",
              bytes_text(int64_t(l.bytes_per_token)), l.decode_bytes_per_second / 1e9, l.read_bandwidth / 1e9,
              100 * l.decode_bytes_per_second / l.read_bandwidth, bytes_text(l.peak_rss_bytes));
@@ -109,6 +114,7 @@ void add_bench_command(CLI::App& app) {
       ->check(CLI::Range(0, 256))
       ->capture_default_str();
   command->add_option("--kv", args->kv, kKvHelp);
+  add_reach_options(*command, args->reach);
   command->add_option("--parallel", args->parallel, "sequences together: throughput of 1, 2, 4 ... up to N")
       ->check(CLI::Range(int64_t(1), int64_t(64)));
   command->add_flag("--json", args->json, "print one JSON object");

@@ -13,6 +13,7 @@
 #include "cli/kv_option.h"
 #include "cli/kv_sweep.h"
 #include "cli/progress_bar.h"
+#include "cli/reach_option.h"
 #include "cli/scoring_options.h"
 #include "core/error.h"
 #include "core/text.h"
@@ -31,6 +32,7 @@ struct EvalArgs {
   TaskOptions task_options;
   int64_t context = 512, windows = 0;
   RuntimeOptions runtime;
+  ReachArgs reach;
   std::vector<std::string> kv;
   bool json = false, quiet = false;
 };
@@ -78,11 +80,13 @@ void evaluate(EvalArgs& args) {
                      .context = args.context,
                      .windows = args.windows,
                      .threads = args.runtime.threads,
+                     .reach = args.reach.reach(),
                      .json = args.json,
                      .quiet = args.quiet});
   }
   RuntimeOptions options = args.runtime;
   if (!args.kv.empty()) options.kv = parse_kv_scheme(args.kv.front());
+  options.reach = args.reach.reach();  // the reference sees everything
   const OpenModel open = open_model(args.model, engine, options);
   std::optional<OpenModel> reference;
   if (!args.against.empty()) {
@@ -116,8 +120,9 @@ void evaluate(EvalArgs& args) {
     fmt::print("{}\n", evaluation_json(evaluation, facts));
     return;
   }
-  fmt::print("{}: {}, {:.3f} bits per weight\n", args.model, bytes_text(open.file_bytes),
-             open.bits_per_weight);
+  fmt::print("{}: {}, {:.3f} bits per weight{}\n", args.model, bytes_text(open.file_bytes),
+             open.bits_per_weight,
+             open.reach.limited() ? fmt::format(", {} tokens seen", reach_text(open.reach)) : "");
   if (corpus) print_quality(args, *corpus, *evaluation.text);
   if (evaluation.calibrated_on_text)
     fmt::print("warning: {} was calibrated on this very text; the figures flatter\n", args.model);
@@ -158,6 +163,7 @@ void add_eval_command(CLI::App& app) {
                    std::string(kKvHelp) + ".\nSeveral, or \"sweep\": what each adds to f32, in one table")
       ->delimiter(',')
       ->allow_extra_args(false);
+  add_reach_options(*command, args->reach);
   command->add_option("--threads", args->runtime.threads, "threads, 0: all cores")
       ->check(CLI::Range(0, 256))
       ->capture_default_str();
@@ -168,6 +174,8 @@ void add_eval_command(CLI::App& app) {
       "  edgeq eval llama.packed --text test.txt --against models/llama --windows 24\n"
       "  edgeq eval llama.packed --tasks arc_easy.jsonl winogrande.jsonl --limit 500 --against models/llama\n"
       "  edgeq eval llama.packed --text test.txt --kv sweep\n"
+      "  edgeq eval llama.packed --text test.txt --against llama.packed --window 128   # what forgetting "
+      "costs\n"
       "An item of a task is right when the model gives its gold choice the highest log-probability: summed\n"
       "(accuracy), or per character (accuracy_norm), as lm-evaluation-harness's acc and acc_norm.");
   command->callback([args] {

@@ -14,6 +14,7 @@
 #include "cli/kv_option.h"
 #include "cli/open_model.h"
 #include "cli/prompt_cache.h"
+#include "cli/reach_option.h"
 #include "core/error.h"
 #include "core/text.h"
 #include "models/prompt.h"
@@ -27,6 +28,7 @@ struct RunArgs {
   bool greedy = false, chat = false, ids = false, stats = false, lookup = false;
   SamplerOptions sampler{.temperature = 0.8, .top_p = 0.95};
   RuntimeOptions runtime;
+  ReachArgs reach;
 };
 
 std::vector<TokenId> prompt_tokens(const RunArgs& args, const Tokenizer& tokenizer) {
@@ -46,7 +48,8 @@ struct Draft {
 Draft open_draft(const RunArgs& args, const OpenModel& open, int64_t max_tokens) {
   if (args.lookup) return {.model = std::nullopt, .drafter = make_prompt_lookup()};
   if (args.draft.empty()) return {};
-  Draft draft{.model = open_runtime_model(args.draft, {.threads = args.runtime.threads}), .drafter = nullptr};
+  const RuntimeOptions options{.threads = args.runtime.threads, .reach = args.runtime.reach};
+  Draft draft{.model = open_runtime_model(args.draft, options), .drafter = nullptr};
   if (draft.model->tokenizer.hash() != open.tokenizer.hash())
     throw Error(
         fmt::format("{} and {} turn text into different tokens; expected a draft with the same tokenizer",
@@ -84,17 +87,20 @@ bool load_prompt_cache(const std::string& path, const PromptCacheKey& key, std::
 
 void run(RunArgs& args) {
   args.runtime.kv = parse_kv_option(args.kv);
+  args.runtime.reach = args.reach.reach();
   if (args.greedy) args.sampler.temperature = 0;
   const OpenModel open = open_runtime_model(args.model, args.runtime);
+  ForgetWarning forgets(open.reach, open.model->config());
   GenerateOptions options{.tokens = args.tokens, .sampler = args.sampler};
+  options.on_length = [&](int64_t tokens) { forgets.at(tokens); };
   if (args.chat && args.prompt.empty()) {
-    const int64_t room = open.model->config().context;
+    const int64_t room = longest_sequence(open.model->config(), open.reach);
     const Draft draft = open_draft(args, open, room);
     options.drafter = draft.drafter.get();
     const auto on_answer = [&](const Generation& made) {
       if (args.stats) print_stats(made);
     };
-    return chat(open, *open.model->start({}), room,
+    return chat(open, *open.model->start({.max_tokens = room}), room,
                 {.system = args.system, .generate = options, .on_answer = on_answer});
   }
   const std::vector<TokenId> prompt = prompt_tokens(args, open.tokenizer);
@@ -149,6 +155,7 @@ void add_run_command(CLI::App& app) {
       ->check(CLI::Range(0, 256))
       ->capture_default_str();
   command->add_option("--kv", args->kv, kKvHelp);
+  add_reach_options(*command, args->reach);
   command->add_flag("--ids", args->ids, "print the ids of the new tokens instead of text");
   command->add_flag("--stats", args->stats, "print speeds to stderr");
   CLI::Option* cache = command->add_option(

@@ -11,6 +11,7 @@
 #include "cli/open_model.h"
 #include "cli/progress_bar.h"
 #include "cli/prompt_cache.h"
+#include "cli/reach_option.h"
 #include "cli/write_traces.h"
 #include "core/error.h"
 #include "core/hash.h"
@@ -28,6 +29,7 @@ struct TracesArgs {
   int64_t limit = 0;
   TraceOptions options;
   RuntimeOptions runtime;
+  ReachArgs reach;
   bool overwrite = false, json = false, quiet = false;
 };
 
@@ -43,6 +45,7 @@ TraceJournal::Key journal_key(const OpenModel& open, std::span<const Trace> prom
           {"model", model.model},
           {"tokenizer", model.tokenizer},
           {"kv", model.kv},
+          {"reach", model.reach},
           {"kernels", active_isa()},
           {"prompts", questions.digest()},
           {"samples", fmt::to_string(o.samples)},
@@ -86,6 +89,7 @@ void print_counts(const TracesArgs& args, const TraceFile& file, const TraceCoun
 void traces_command(TracesArgs& args) {
   const Sampler checked_options(args.options.sampler);  // before anything is read
   args.runtime.kv = parse_kv_option(args.kv);
+  args.runtime.reach = args.reach.reach();
   TraceFile file = read_traces(args.prompts, TraceFields::prompt, args.options.form.broken_limit);
   if (args.limit > 0 && args.limit < std::ssize(file.traces)) file.traces.resize(size_t(args.limit));
   std::optional<OutputFile> output;  // refuses what is there, and a second run at the same time
@@ -158,6 +162,7 @@ void add_traces_command(CLI::App& app) {
       ->check(CLI::Range(0, 256))
       ->capture_default_str();
   command->add_option("--kv", args->kv, kKvHelp);
+  add_reach_options(*command, args->reach);
   command->add_flag("--overwrite", args->overwrite, "replace an existing output");
   command->add_flag("--json", args->json, "print the counts as JSON");
   command->add_flag("--quiet", args->quiet, "no progress");

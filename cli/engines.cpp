@@ -43,8 +43,12 @@ OpenModel open_model(const std::string& path, Engine engine, const RuntimeOption
     throw Error(fmt::format("{}: the float engine keeps keys and values as f32, not as {}", path,
                             kv_scheme_text(*options.kv)))
         .set_hint("choose --engine runtime");
-  const bool torch = engine == Engine::torch ||
-                     (engine == Engine::automatic && kHasTorch && !is_packed_file(path) && !options.kv);
+  if (engine == Engine::torch && options.reach.limited())
+    throw Error(fmt::format("{}: the float engine sees all tokens, not {}", path, reach_text(options.reach)))
+        .set_hint("choose --engine runtime");
+  const bool torch =
+      engine == Engine::torch || (engine == Engine::automatic && kHasTorch && !is_packed_file(path) &&
+                                  !options.kv && !options.reach.limited());
   if (!torch) return open_runtime_model(path, options);
   if (!is_packed_file(path)) {
     const auto checkpoint = open_checkpoint(path);

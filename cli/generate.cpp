@@ -29,6 +29,7 @@ Generation generate(Session& session, const Tokenizer& tokenizer, std::span<cons
   TokenId first = sampler.next({logits.data, size_t(logits.cols)});
   made.prefill_seconds = prefill.seconds();
   on_prompt();
+  options.on_length(std::ssize(prompt));
   const Timer decode;
   std::span<const TokenId> next(&first, 1);
   const auto accept = [&] {  // false: nothing comes after these
@@ -36,6 +37,7 @@ Generation generate(Session& session, const Tokenizer& tokenizer, std::span<cons
       if (ends(token)) return false;
       on_token(token);
       text.push_back(token);
+      options.on_length(std::ssize(text));
       if (++made.tokens == options.tokens) return false;
     }
     return true;

@@ -19,6 +19,8 @@ struct GenerateOptions {
   int64_t tokens = 128;  // made at most
   SamplerOptions sampler = {};
   Drafter* drafter = nullptr;  // speculates, where the sampler is greedy
+  // Told how many tokens there are, after the prompt and after each new one.
+  std::function<void(int64_t)> on_length = [](int64_t) {};
 };
 
 struct Generation {

@@ -36,8 +36,9 @@ void sweep_kv(const KvSweep& sweep) {
   std::vector<KvScheme> schemes;
   for (const std::string& kv : sweep.kv) schemes.push_back(parse_kv_scheme(kv));
   const auto open = [&](const KvScheme& kv) {
-    return open_runtime_model(sweep.model,
-                              {.threads = sweep.threads, .activations = Activations::f32, .kv = kv});
+    return open_runtime_model(
+        sweep.model,
+        {.threads = sweep.threads, .activations = Activations::f32, .kv = kv, .reach = sweep.reach});
   };
   const OpenModel reference = open({});
   const Corpus corpus = read_corpus(sweep.text, reference.tokenizer);

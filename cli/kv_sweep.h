@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "runtime/reach.h"
+
 namespace edgeq {
 
 // What "--kv sweep" means.
@@ -18,6 +20,7 @@ struct KvSweep {
   std::vector<std::string> kv;
   int64_t context = 512, windows = 0;
   int threads = 0;
+  Reach reach = {};
   bool json = false, quiet = false;
 };
 

@@ -17,11 +17,13 @@ OpenModel open_runtime_model(const std::string& path, const RuntimeOptions& opti
             .file_bytes = packed->file_bytes(),
             .bits_per_weight = packed->bits_per_weight(),
             .kv = options.kv.value_or(packed->kv()),
+            .reach = options.reach,
             .calibration_hashes = calibration_hashes(packed->provenance_json())};
   }
   const auto checkpoint = open_checkpoint(path);
   OpenModel open = describe(path, *checkpoint, open_float_runtime(*checkpoint, options));
   open.kv = options.kv.value_or(KvScheme{});
+  open.reach = options.reach;
   return open;
 }
 
@@ -56,6 +58,7 @@ ModelFacts facts_of(const OpenModel& open) {
           .file_bytes = open.file_bytes,
           .weight_bytes = open.model->weight_bytes(),
           .kv = kv_scheme_text(open.kv),
+          .reach = reach_text(open.reach),
           .kv_bytes_per_token = open.model->kv_bytes_per_token(),
           .bits_per_weight = open.bits_per_weight};
 }

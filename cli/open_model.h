@@ -24,6 +24,7 @@ struct OpenModel {
   int64_t file_bytes = 0;
   double bits_per_weight = 0;                        // as stored
   KvScheme kv;                                       // how it keeps keys and values
+  Reach reach = {};                                  // how far back it sees
   std::vector<std::string> calibration_hashes = {};  // of the texts that a packed file was calibrated on
 };
 

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstring>
 #include <filesystem>
 #include <map>
@@ -20,14 +21,11 @@ namespace {
 using Metadata = std::map<std::string, std::string>;
 constexpr const char* kMark = "edgeq_prompt_cache";
 
-std::string version() { return fmt::format("1, pages of {}", KvLayout::kPage); }
+std::string version() { return fmt::format("2, pages of {}", KvLayout::kPage); }
 
 Metadata metadata_of(const PromptCacheKey& key) {
-  return {{kMark, version()},
-          {"model", key.model},
-          {"tokenizer", key.tokenizer},
-          {"kv", key.kv},
-          {"positions", key.positions}};
+  return {{kMark, version()}, {"model", key.model},         {"tokenizer", key.tokenizer},
+          {"kv", key.kv},     {"positions", key.positions}, {"reach", key.reach}};
 }
 
 std::string checksum(const Metadata& metadata, std::span<const std::byte> tokens,
@@ -88,10 +86,12 @@ std::string model_hash(const std::string& path) {
 
 PromptCacheKey prompt_cache_key(const OpenModel& open, int64_t max_tokens) {
   const int64_t original = open.model->config().original_context;
+  const int64_t seen = open.reach.limited() ? std::min(max_tokens, open.reach.tokens()) : max_tokens;
   return {.model = model_hash(open.path),
           .tokenizer = open.tokenizer.hash(),
           .kv = kv_scheme_text(open.kv),
-          .positions = original != 0 && max_tokens > original ? "long" : "as trained"};
+          .positions = original != 0 && seen > original ? "long" : "as trained",
+          .reach = reach_text(open.reach)};
 }
 
 std::optional<SessionState> read_prompt_cache(const std::string& path, const PromptCacheKey& key) {

@@ -5,6 +5,7 @@
 //   edgeq_prompt_cache  version of this form, and of the cache's pages
 //   model, tokenizer    hashes
 //   kv, positions       how keys and values are kept and rotated
+//   reach               how far back their tokens saw
 //   checksum            XXH3-128 of both tensors and all of the above
 #pragma once
 
@@ -18,7 +19,7 @@ namespace edgeq {
 
 // What a cache must have been made by, to be of use for a session with room for max_tokens.
 struct PromptCacheKey {
-  std::string model, tokenizer, kv, positions;
+  std::string model, tokenizer, kv, positions, reach;
 };
 PromptCacheKey prompt_cache_key(const OpenModel& open, int64_t max_tokens);
 

@@ -20,6 +20,7 @@ ordered_json facts_json(const ModelFacts& f) {
           {"bits_per_weight", f.bits_per_weight},
           {"weight_bytes", f.weight_bytes},
           {"kv", f.kv},
+          {"reach", f.reach},
           {"kv_bytes_per_token", f.kv_bytes_per_token},
           {"peak_rss_bytes", f.peak_rss_bytes}};
 }

@@ -22,7 +22,8 @@ struct ModelFacts {
   std::string model;  // path as given
   std::string isa;    // kernels that ran, "" for another engine
   int64_t file_bytes = 0, weight_bytes = 0;
-  std::string kv = "f32";  // how keys and values are kept
+  std::string kv = "f32";     // how keys and values are kept
+  std::string reach = "all";  // the tokens before it that a token sees, with layers' own windows aside
   int64_t kv_bytes_per_token = 0;
   double bits_per_weight = 0;
   int64_t peak_rss_bytes = 0;

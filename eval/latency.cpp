@@ -86,9 +86,9 @@ Latency measure_latency(const LanguageModel& model, const LatencyOptions& option
   result.first_token_ms = median(first);
   result.token_ms_p50 = percentile(steps, 0.5) * 1e3;
   result.token_ms_p99 = percentile(steps, 0.99) * 1e3;
-  result.bytes_per_token =
-      double(model.weight_bytes_per_token()) +
-      double(model.kv_bytes_per_token()) * (double(options.prompt_tokens) + double(options.tokens) / 2);
+  double seen = double(options.prompt_tokens) + double(options.tokens) / 2;
+  if (options.seen_tokens != 0) seen = std::min(seen, double(options.seen_tokens));
+  result.bytes_per_token = double(model.weight_bytes_per_token()) + double(model.kv_bytes_per_token()) * seen;
   result.decode_bytes_per_second = result.bytes_per_token * result.decode_tokens_per_second;
   result.peak_rss_bytes =
       peak_rss_bytes();  // the probe's own buffer, as large as what a token reads, does not count

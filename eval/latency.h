@@ -12,8 +12,9 @@ namespace edgeq {
 
 struct LatencyOptions {
   int64_t prompt_tokens = 512, tokens = 128;
-  int repeats = 3;  // medians are reported
-  int threads = 0;  // for the bandwidth probe: the threads the model runs on
+  int repeats = 3;          // medians are reported
+  int threads = 0;          // for the bandwidth probe: the threads the model runs on
+  int64_t seen_tokens = 0;  // whose keys and values a token reads at most; 0: all before it
 };
 
 struct Latency {
@@ -21,7 +22,8 @@ struct Latency {
   double prefill_tokens_per_second = 0, decode_tokens_per_second = 0;  // medians over repeats
   double first_token_ms = 0;  // prefill of the prompt and one decode step
   double token_ms_p50 = 0, token_ms_p99 = 0;
-  double bytes_per_token = 0;  // weights read by one decode step, and the KV cache at half the run
+  double bytes_per_token =
+      0;  // weights read by one decode step, and what it sees of the KV cache at half the run
   double decode_bytes_per_second = 0,
          read_bandwidth = 0;  // bytes/s; the probe runs on the same number of threads
   // Multiply-adds of prefill in the layers' matrices, and of the kernels' instructions on registers alone;

@@ -16,9 +16,11 @@
 namespace edgeq {
 
 struct BatchOptions {
-  int64_t sequences = 8;        // that run at once, at most
-  int64_t pool_tokens = 0;      // room in the pool of pages, over all; 0: as sequence_tokens says
-  int64_t sequence_tokens = 0;  // room for so many in each, so that none gives way; 0: the context
+  int64_t sequences = 8;    // that run at once, at most
+  int64_t pool_tokens = 0;  // room in the pool of pages, over all; 0: as sequence_tokens says
+  // Room for so many in each, so that none gives way; 0: the context. More than the context where the engine
+  // goes on beyond it.
+  int64_t sequence_tokens = 0;
   bool share_prefixes = true;
 };
 

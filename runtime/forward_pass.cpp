@@ -155,6 +155,7 @@ AttentionInput ForwardPass::attention_input(const LayerWeights& layer, int64_t i
   const bool of_heads = !config.joint_qk_norm;
   return {.kernels = kernels_,
           .shape = shape,
+          .reach = reach_of(shape, model_.reach()),
           .q_norm = of_heads ? std::span(layer.q_norm) : std::span<const float>(),
           .k_norm = of_heads ? std::span(layer.k_norm) : std::span<const float>(),
           .epsilon = epsilon_,

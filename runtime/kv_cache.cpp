@@ -10,14 +10,15 @@
 
 namespace edgeq {
 
-KvCache::KvCache(const ModelConfig& config, const KvScheme& scheme, int64_t max_tokens)
-    : KvCache(std::make_shared<KvPool>(config, scheme, KvLayout(config, scheme).most_pages(max_tokens), 1),
-              max_tokens) {}
+KvCache::KvCache(const KvLayout& layout, int64_t max_tokens)
+    : KvCache(std::make_shared<KvPool>(layout, layout.most_pages(max_tokens), 1), max_tokens) {}
 
 KvCache::KvCache(std::shared_ptr<KvPool> pool, int64_t max_tokens)
     : pool_(std::move(pool)),
       max_tokens_(max_tokens),
+      sink_pages_(KvLayout::pages_of(pool_->layout().reach.sinks)),
       table_(size_t(KvLayout::pages_of(max_tokens))),
+      first_(sink_pages_),
       open_set_(pool_->take_open_set()) {
   open_.fill(-1);
 }
@@ -55,19 +56,23 @@ void KvCache::extend(int64_t first, int64_t end) {
 int64_t KvCache::intact(int64_t tokens) const noexcept {
   const int64_t page = tokens / kPage;
   const int64_t kept = !has_codes() || open_[size_t(page % kOpenPages)] == page ? tokens : page * kPage;
-  return first_ * kPage > std::max<int64_t>(0, kept + 1 - pool_->layout().window) ? 0 : kept;
+  const int64_t seen = std::max<int64_t>(0, kept + 1 - pool_->layout().reach.window);
+  return !whole() && first_ * kPage > seen ? 0 : kept;
 }
 
 void KvCache::truncate(int64_t tokens) noexcept {
   const int64_t kept = KvLayout::pages_of(tokens);
-  while (held_ > std::max(kept, first_)) pool_->release(table_[size_t(--held_)]);
-  if (kept < first_) first_ = held_ = 0;
+  while (held_ > (whole() ? kept : std::max(kept, first_))) pool_->release(table_[size_t(--held_)]);
+  if (whole() || kept >= first_) return;
+  for (int64_t page = 0; page < sink_pages_; ++page) pool_->release(table_[size_t(page)]);
+  first_ = sink_pages_;
+  held_ = 0;
 }
 
 void KvCache::forget(int64_t tokens) noexcept {
-  const int64_t window = pool_->layout().window;
-  if (window == 0) return;
-  while ((first_ + 2) * kPage <= tokens + 1 - window) pool_->release(table_[size_t(first_++)]);
+  const Reach& reach = pool_->layout().reach;
+  if (!reach.limited()) return;
+  while ((first_ + 2) * kPage <= tokens + 1 - reach.window) pool_->release(table_[size_t(first_++)]);
 }
 
 int64_t KvCache::adopt(const KvCache& from, int64_t tokens) noexcept {

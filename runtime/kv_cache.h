@@ -27,7 +27,7 @@ class KvCache {
   static constexpr int64_t kOpenPages = KvPool::kOpenPages;
 
   // Empty, with a pool of its own.
-  KvCache(const ModelConfig& config, const KvScheme& scheme, int64_t max_tokens);
+  KvCache(const KvLayout& layout, int64_t max_tokens);
   // Empty; pages are taken as the sequence grows. Throws Error when the pool has all its sequences.
   KvCache(std::shared_ptr<KvPool> pool, int64_t max_tokens);
   ~KvCache();
@@ -54,11 +54,11 @@ class KvCache {
   int64_t adopt(const KvCache& from, int64_t tokens) noexcept;
   // Empty again, for a sequence of at most `max_tokens`, which is no more than the cache was made for.
   void restart(int64_t max_tokens) noexcept;
-  // Gives back the pages that no token after the first `tokens` sees (KvLayout::window). A page more than
+  // Gives back the pages that no token after the first `tokens` sees (KvLayout::reach). A page more than
   // that is kept, so that a few tokens can be taken back; where pages are missing, intact() says 0.
   void forget(int64_t tokens) noexcept;
-  int64_t pages() const noexcept { return held_ - first_; }
-  bool whole() const noexcept { return first_ == 0; }
+  int64_t pages() const noexcept { return held_ - (first_ - sink_pages_); }
+  bool whole() const noexcept { return first_ == sink_pages_; }
 
   // The first `tokens` positions, which are intact: their pages, and the floats of the last one where it is
   // not full and codes are kept. restore() makes an empty cache that; `bytes` has bytes_of(tokens).
@@ -106,8 +106,10 @@ class KvCache {
 
   std::shared_ptr<KvPool> pool_;
   int64_t max_tokens_ = 0;
-  std::vector<int32_t>
-      table_;  // the page of the pool for every kPage positions, of which it holds [first_, held_)
+  const int64_t sink_pages_;
+  // The page of the pool for every kPage positions, of which it holds those below held_ but for
+  // [sink_pages_, first_).
+  std::vector<int32_t> table_;
   int64_t first_ = 0, held_ = 0;
   int32_t open_set_ = 0;
   std::array<int64_t, kOpenPages> open_;  // which page each open one is

@@ -3,10 +3,22 @@
 
 namespace edgeq {
 
-KvLayout::KvLayout(const ModelConfig& config, const KvScheme& scheme) {
-  const auto narrower = [](const LayerShape& a, const LayerShape& b) { return a.window < b.window; };
-  const auto [least, most] = std::ranges::minmax_element(config.layers, narrower);
-  if (!config.layers.empty() && least->window != 0) window = most->window;
+namespace {
+
+Reach furthest(const ModelConfig& config, const Reach& reach) {
+  Reach most;
+  for (const LayerShape& shape : config.layers) {
+    const Reach own = reach_of(shape, reach);
+    if (!own.limited()) return {};
+    most = {.window = std::max(most.window, own.window), .sinks = std::max(most.sinks, own.sinks)};
+  }
+  return most;
+}
+
+}  // namespace
+
+KvLayout::KvLayout(const ModelConfig& config, const KvScheme& scheme, const Reach& reach)
+    : reach(furthest(config, reach)) {
   for (const LayerShape& shape : config.layers) {
     const auto keys = [&](KvType type) { return KvPanels::keys(type, shape.head_dim, kPage); };
     const auto values = [&](KvType type) { return KvPanels::values(type, shape.head_dim, kPage); };

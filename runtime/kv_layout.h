@@ -10,6 +10,7 @@
 #include "models/config.h"
 #include "models/kv_scheme.h"
 #include "runtime/kv_panels.h"
+#include "runtime/reach.h"
 
 namespace edgeq {
 
@@ -18,7 +19,7 @@ struct KvLayout {
   // of sequences of L tokens about kPage / (2 L), which docs/figures.md measures.
   static constexpr int64_t kPage = 32;
 
-  KvLayout(const ModelConfig& config, const KvScheme& scheme);
+  KvLayout(const ModelConfig& config, const KvScheme& scheme, const Reach& reach = {});
 
   // Keys or values of a layer.
   struct Side {
@@ -36,14 +37,15 @@ struct KvLayout {
   bool has_codes() const { return open_page_bytes > 0; }
   static int64_t pages_of(int64_t tokens) { return (tokens + kPage - 1) / kPage; }
 
-  // Pages that a sequence of `tokens` holds, at most: with a window, what is behind it is given back, after
-  // it has been moved on by the rows of a whole forward pass.
+  // Pages that a sequence of `tokens` holds, at most: with a window, what is behind it is given back, but for
+  // the sinks, after it has been moved on by the rows of a whole forward pass.
   int64_t most_pages(int64_t tokens) const {
-    return window == 0 ? pages_of(tokens) : std::min(pages_of(tokens), pages_of(window) + 4);
+    if (!reach.limited()) return pages_of(tokens);
+    return std::min(pages_of(tokens), pages_of(reach.sinks) + pages_of(reach.window) + 4);
   }
 
   std::vector<Layer> layers;
-  int64_t window = 0;  // positions that a token sees in any layer, its own included; 0: all
+  Reach reach;                                  // what a token sees in any layer
   int64_t page_bytes = 0, open_page_bytes = 0;  // the latter 0 when nothing is kept as codes
 
  private:

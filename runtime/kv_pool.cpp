@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <cstring>
+#include <utility>
 
 #include "core/error.h"
 
@@ -25,8 +26,8 @@ int64_t checked_pages(int64_t pages) {
 
 }  // namespace
 
-KvPool::KvPool(const ModelConfig& config, const KvScheme& scheme, int64_t pages, int64_t sequences)
-    : layout_(config, scheme),
+KvPool::KvPool(KvLayout layout, int64_t pages, int64_t sequences)
+    : layout_(std::move(layout)),
       sequences_(sequences),
       owners_(size_t(checked_pages(pages)), 0),
       free_(descending(pages)),

@@ -20,7 +20,7 @@ class KvPool {
   static constexpr int64_t kOpenPages = 2;
 
   // Room for `pages` pages, and for the open pages of `sequences` sequences.
-  KvPool(const ModelConfig& config, const KvScheme& scheme, int64_t pages, int64_t sequences);
+  KvPool(KvLayout layout, int64_t pages, int64_t sequences);
 
   const KvLayout& layout() const { return layout_; }
   int64_t pages() const { return std::ssize(owners_); }

@@ -29,11 +29,12 @@ PackedBatch::PackedBatch(std::shared_ptr<Transformer> model, const KvScheme& kv,
   check(options);
   const int64_t context = model_->config().context;
   const int64_t each = options.sequence_tokens != 0 ? options.sequence_tokens : context;
-  const int64_t pages = options.pool_tokens != 0
-                            ? KvLayout::pages_of(options.pool_tokens)
-                            : options.sequences * KvLayout(model_->config(), kv).most_pages(each);
-  pool_ = std::make_shared<KvPool>(model_->config(), kv, pages, options.sequences);
-  for (int64_t i = 0; i < options.sequences; ++i) idle_.push_back(std::make_unique<Sequence>(pool_, context));
+  room_ = std::clamp(each, context, model_->longest_sequence());
+  const KvLayout layout = model_->kv_layout(kv);
+  const int64_t pages = options.pool_tokens != 0 ? KvLayout::pages_of(options.pool_tokens)
+                                                 : options.sequences * layout.most_pages(each);
+  pool_ = std::make_shared<KvPool>(layout, pages, options.sequences);
+  for (int64_t i = 0; i < options.sequences; ++i) idle_.push_back(std::make_unique<Sequence>(pool_, room_));
   running_.reserve(size_t(options.sequences));
   chunks_.reserve(size_t(options.sequences));
   owners_.reserve(size_t(options.sequences));
@@ -46,7 +47,7 @@ int64_t PackedBatch::submit(BatchRequest request) {
     throw Error(fmt::format("a request for {} tokens after a prompt of {}; expected at least 1 of each",
                             request.tokens, prompt));
   check_tokens(request.prompt, model_->config());
-  check_room(prompt, request.tokens, model_->config().context);
+  check_room(prompt, request.tokens, room_);
   // The last token made is nobody's past.
   if (const int64_t pages = pool_->layout().most_pages(prompt + request.tokens - 1); pages > pool_->pages())
     throw Error(fmt::format("a request of {} tokens needs {} pages of {} in the KV pool; it has {}",

@@ -53,6 +53,7 @@ class PackedBatch final : public Batch {
   std::shared_ptr<Transformer> model_;
   std::shared_ptr<KvPool> pool_;
   const bool share_prefixes_;
+  int64_t room_ = 0;  // of a sequence
   std::vector<std::unique_ptr<Sequence>> idle_;
   std::vector<Job> running_;  // oldest first
   std::deque<Job> waiting_;

@@ -20,9 +20,9 @@ class PackedSession final : public Session {
  public:
   PackedSession(std::shared_ptr<Transformer> model, const KvScheme& kv, int64_t max_tokens)
       : model_(std::move(model)),
-        sequence_(std::make_shared<KvPool>(model_->config(), kv,
-                                           KvLayout(model_->config(), kv).most_pages(max_tokens), 1),
-                  max_tokens) {}
+        sequence_(
+            std::make_shared<KvPool>(model_->kv_layout(kv), model_->kv_layout(kv).most_pages(max_tokens), 1),
+            max_tokens) {}
 
   MatrixView<const float> feed(std::span<const TokenId> tokens, Logits logits) override;
   void truncate(int64_t tokens) override {
@@ -83,17 +83,19 @@ class PackedRuntime final : public LanguageModel {
  public:
   PackedRuntime(ModelWeights weights, const KernelTable& kernels, const RuntimeOptions& options,
                 Activations activations, const KvScheme& kv)
-      : model_(std::make_shared<Transformer>(std::move(weights), kernels, activations, options.threads)),
+      : model_(std::make_shared<Transformer>(std::move(weights), kernels, activations, options.reach,
+                                             options.threads)),
         kv_(kv) {}
 
   const ModelConfig& config() const override { return model_->config(); }
   int64_t weight_bytes() const override { return model_->weights().bytes(); }
   int64_t weight_bytes_per_token() const override { return model_->weights().bytes_per_token(); }
-  int64_t kv_bytes_per_token() const override { return KvLayout(config(), kv_).bytes_per_token(); }
+  int64_t kv_bytes_per_token() const override { return model_->kv_layout(kv_).bytes_per_token(); }
   std::unique_ptr<Session> start(const SessionOptions& options) const override {
-    if (options.max_tokens < 0 || options.max_tokens > config().context)
-      throw Error(fmt::format("a cache of {} tokens is asked for, the model's context is {}",
-                              options.max_tokens, config().context));
+    const int64_t most = model_->longest_sequence();
+    if (options.max_tokens < 0 || options.max_tokens > most)
+      throw Error(fmt::format("a cache of {} tokens is asked for, the {} is {}", options.max_tokens,
+                              most == config().context ? "model's context" : "most with a window", most));
     const int64_t room = options.max_tokens == 0 ? config().context : options.max_tokens;
     return std::make_unique<PackedSession>(model_, kv_, room);
   }

@@ -12,6 +12,7 @@
 #include "models/language_model.h"
 #include "models/packed_model.h"
 #include "models/tokenizer.h"
+#include "runtime/reach.h"
 
 namespace edgeq {
 
@@ -21,12 +22,13 @@ struct RuntimeOptions {
   // Unset: what the packed file says, else int8_block.
   std::optional<Activations> activations = std::nullopt;
   std::optional<KvScheme> kv = std::nullopt;  // unset: what the packed file says, else f32
+  Reach reach = {};
   bool verify_checksums = true;
   std::string isa = {};  // kernels by name; empty: $EDGEQ_ISA, or the best this CPU runs
 };
 
 // A packed file, mapped and run without a copy. Throws Error for int8_static when a weight with codes has no
-// scale for its inputs.
+// scale for its inputs, and for a reach that the model has no room for.
 std::unique_ptr<LanguageModel> open_packed_runtime(const std::string& path, const RuntimeOptions& options);
 // The same for a file that is open already; its checksums are the opener's affair.
 std::unique_ptr<LanguageModel> open_packed_runtime(std::shared_ptr<const PackedModel> file,

@@ -9,17 +9,28 @@
 
 namespace edgeq {
 
+namespace {
+
+const Reach& checked(const Reach& reach, const ModelConfig& config) {
+  check_reach(reach, config);
+  return reach;
+}
+
+}  // namespace
+
 Transformer::Transformer(ModelWeights weights, const KernelTable& kernels, Activations activations,
-                         int threads)
+                         const Reach& reach, int threads)
     : weights_(std::move(weights)),
       kernels_(kernels),
       activations_(activations),
+      reach_(checked(reach, weights_.config)),
       pool_(threads),
-      space_(weights_.config, kMaxRows, pool_.size()) {
-  const auto table_of = [this](const Rope& rope) {
+      space_(weights_.config, reach_, kMaxRows, pool_.size()) {
+  const int64_t positions = reach_.limited() ? reach_.tokens() : config().context;
+  const auto table_of = [&](const Rope& rope) {
     const auto found = std::ranges::find(ropes_, rope, &RopeTable::rope);
     const auto index = size_t(found - ropes_.begin());
-    if (found == ropes_.end()) ropes_.emplace_back(rope, config().context);
+    if (found == ropes_.end()) ropes_.emplace_back(rope, config().context, positions, kMaxRows);
     return index;
   };
   for (const LayerShape& shape : config().layers) {
@@ -41,9 +52,9 @@ void Transformer::place_rows(std::span<const Chunk> chunks) {
     for (int64_t t = 0; t < size; ++t, ++rows_.count) {
       rows_.tokens[size_t(rows_.count)] = chunk.tokens[size_t(t)];
       rows_.positions[size_t(rows_.count)] = chunk.first + t;
+      for (RopeTable& rope : ropes_) rope.prepare(chunk.first + t, rows_.count);
       if (t >= size - chunk.logit_rows) rows_.with_logits[size_t(rows_.logits++)] = rows_.count;
     }
-    for (RopeTable& rope : ropes_) rope.extend(end);
   }
 }
 

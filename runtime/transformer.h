@@ -5,6 +5,7 @@
 // repeated by every thread.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <mutex>
@@ -14,6 +15,7 @@
 #include "models/token.h"
 #include "runtime/kv_cache.h"
 #include "runtime/model_weights.h"
+#include "runtime/reach.h"
 #include "runtime/rope_table.h"
 #include "runtime/runtime.h"
 #include "runtime/thread_pool.h"
@@ -39,7 +41,9 @@ struct ChunkRows {
 
 class Transformer {
  public:
-  Transformer(ModelWeights weights, const KernelTable& kernels, Activations activations, int threads);
+  // Throws Error for a reach that is not the model's to have.
+  Transformer(ModelWeights weights, const KernelTable& kernels, Activations activations, const Reach& reach,
+              int threads);
 
   // More tokens reuse each weight more often, and more activations fall out of the cache meanwhile.
   static constexpr int64_t kMaxRows = ChunkRows::kMost;
@@ -47,11 +51,17 @@ class Transformer {
 
   const ModelWeights& weights() const { return weights_; }
   const ModelConfig& config() const { return weights_.config; }
+  const Reach& reach() const { return reach_; }
+  KvLayout kv_layout(const KvScheme& kv) const { return {config(), kv, reach_}; }
+  int64_t longest_sequence() const { return edgeq::longest_sequence(config(), reach_); }
   int threads() const { return pool_.size(); }
   int64_t logits_stride() const;
   // Sequences of different kinds rotate their keys differently and cannot share pages: 1 for those that have
-  // room for more than the original context of a model that has one.
-  size_t rope_kind(int64_t room) const { return room > config().original_context ? 1 : 0; }
+  // room for more than the original context of a model that has one, and see as much.
+  size_t rope_kind(int64_t room) const {
+    const int64_t seen = reach_.limited() ? std::min(room, reach_.tokens()) : room;
+    return seen > config().original_context ? 1 : 0;
+  }
 
   // At most kMaxRows tokens in all; logits: [sum of logit_rows, logits_stride()]. A token's logits do not
   // depend on the chunk it came in, on other chunks, nor on the threads. One call at a time: others wait.
@@ -68,6 +78,7 @@ class Transformer {
   ModelWeights weights_;
   const KernelTable& kernels_;
   Activations activations_;
+  Reach reach_;
   std::mutex mutex_;
   std::vector<RopeTable> ropes_;  // one for each Rope that the layers have
   // Of each layer: its rope up to the original context, and beyond it.

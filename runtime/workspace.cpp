@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "formats/panels.h"
-#include "runtime/kv_cache.h"
+#include "runtime/attention.h"
 
 namespace edgeq {
 namespace {
@@ -24,19 +24,19 @@ int64_t widest_input(const ModelConfig& config) {
 
 }  // namespace
 
-ThreadSpace::ThreadSpace(const ModelConfig& config, int64_t max_cols)
+ThreadSpace::ThreadSpace(const ModelConfig& config, int64_t score_positions, int64_t max_cols)
     : input(1, max_cols), panel(max_cols * kPanelRows) {
   const int64_t group = widest(config, [](const LayerShape& s) { return s.heads / s.kv_heads; });
   const int64_t head = round_up(widest(config, [](const LayerShape& s) { return s.head_dim; }), kPanelRows);
   queries = AlignedBuffer<float>(kTileTokens * group * head);
   key = AlignedBuffer<float>(head);
-  scores = AlignedBuffer<float>(std::max(kScoreFloats, group * round_up(config.context, KvCache::kPage)));
+  scores = AlignedBuffer<float>(std::max(kScoreFloats, group * score_positions));
   decoded = AlignedBuffer<float>(KvCache::kPage * head);
   mixed = AlignedBuffer<float>(kTileTokens * group * head);
   mixed_page = AlignedBuffer<float>(kTileTokens * group * head);
 }
 
-Workspace::Workspace(const ModelConfig& config, int64_t max_tokens, int thread_count)
+Workspace::Workspace(const ModelConfig& config, const Reach& reach, int64_t max_tokens, int thread_count)
     : input(max_tokens, widest_input(config)), hidden(max_tokens, config.hidden) {
   const int64_t q_width = widest(config, [](const LayerShape& s) { return s.heads * s.head_dim; });
   const int64_t kv_width = widest(config, [](const LayerShape& s) { return s.kv_heads * s.head_dim; });
@@ -48,9 +48,9 @@ Workspace::Workspace(const ModelConfig& config, int64_t max_tokens, int thread_c
   gate = Rows(max_tokens, ffn);
   up = Rows(max_tokens, ffn);
   output = Rows(max_tokens, config.hidden);
-  scores = Rows(widest(config, [](const LayerShape& s) { return s.heads; }),
-                round_up(config.context, KvCache::kPage));
-  for (int i = 0; i < thread_count; ++i) threads.emplace_back(config, widest_input(config));
+  const int64_t positions = Attention::most_scores(config.context, reach);
+  scores = Rows(widest(config, [](const LayerShape& s) { return s.heads; }), positions);
+  for (int i = 0; i < thread_count; ++i) threads.emplace_back(config, positions, widest_input(config));
 }
 
 }  // namespace edgeq

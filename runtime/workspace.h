@@ -8,6 +8,7 @@
 #include "models/config.h"
 #include "runtime/activation.h"
 #include "runtime/aligned_buffer.h"
+#include "runtime/reach.h"
 
 namespace edgeq {
 
@@ -23,7 +24,8 @@ struct Rows {
 
 // What a thread has to itself.
 struct ThreadSpace {
-  ThreadSpace(const ModelConfig& config, int64_t max_cols);
+  // score_positions: of a query, at most.
+  ThreadSpace(const ModelConfig& config, int64_t score_positions, int64_t max_cols);
 
   ActivationBuffer input;           // of one token: for stages whose preparation every thread repeats
   AlignedBuffer<float> panel;       // a decoded panel
@@ -41,7 +43,7 @@ struct ThreadSpace {
 };
 
 struct Workspace {
-  Workspace(const ModelConfig& config, int64_t max_tokens, int threads);
+  Workspace(const ModelConfig& config, const Reach& reach, int64_t max_tokens, int threads);
 
   ActivationBuffer input;                    // what the current stage reads
   Rows hidden;                               // the residual stream

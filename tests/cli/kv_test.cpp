@@ -55,6 +55,24 @@ TEST_F(CliKv, ASweepShowsWhatEachKindAdds) {
   EXPECT_LT(rows[3]["kl_mean"], 0.008);
 }
 
+TEST_F(CliKv, EvalSaysWhatAWindowCostsAndOnlyTheRuntimeHasOne) {
+  const auto kl = [&](const std::string& options) {
+    const auto json = nlohmann::json::parse(edgeq(eval("--json --against " + packed_ + options)).out);
+    return json["kl_mean"].get<double>();
+  };
+  EXPECT_EQ(kl(" --window 252"), 0);  // and 4 sinks: the window of the text
+  const double wide = kl(" --window 128"), narrow = kl(" --window 32");
+  EXPECT_GT(wide, 0);
+  EXPECT_GT(narrow, wide);
+  EXPECT_GT(kl(" --window 36 --sinks 0"), narrow);  // as many tokens, without the first
+  expect_error(edgeq(eval("--window 64 --engine torch")),
+               "the float engine sees all tokens, not the first 4 and the last 64");
+  const auto bench = nlohmann::json::parse(
+      run(kEdgeqRun + " bench " + packed_ + " --prompt-tokens 600 --tokens 2 --repeats 1 --window 64 --json")
+          .out);
+  EXPECT_EQ(bench["reach"], "the first 4 and the last 64");
+}
+
 TEST_F(CliKv, BadChoicesAreNamed) {
   expect_error(edgeq("run " + packed_ + " --prompt x --kv q8_0"), "KV cache \"q8_0\"; expected f32, f16, or");
   expect_error(edgeq("bench " + packed_ + " --kv k8"), "KV cache \"k8\"");

@@ -87,6 +87,40 @@ TEST_F(CliRun, SpeculationWithSamplingIsRefused) {
   EXPECT_EQ(generate("--greedy --lookup --draft " + kTiny).code, 2);
 }
 
+// The context is 512 tokens.
+TEST_F(CliRun, AWindowLetsTextGoOnBeyondTheContextAndSaysOnceWhatIsForgotten) {
+  expect_error(generate("--greedy", 600), "a cache of ");
+  const Outcome streamed = generate("--greedy --ids --window 64", 600);
+  EXPECT_EQ(streamed.code, 0) << streamed.err;
+  EXPECT_EQ(
+      streamed.err,
+      "warning: the text is longer than 68 tokens: from here on the first 4 and the last 64 are seen and "
+      "the rest is forgotten\n");
+  const Outcome covered = generate("--greedy --window 100 --sinks 0"), all = generate("--greedy");
+  EXPECT_EQ(covered.out, all.out);
+  EXPECT_EQ(covered.err, "");
+  EXPECT_EQ(generate("--greedy --ids --window 64 --lookup", 600).out, streamed.out);
+  EXPECT_EQ(generate("--greedy --ids --window 64 --draft " + kTiny, 600).out, streamed.out);
+}
+
+TEST_F(CliRun, AReachThatTheModelCannotHaveIsRefused) {
+  expect_error(generate("--window 509"),
+               "a window of 509 tokens and 4 sinks; expected at most the model's context of 512");
+  for (const std::string wrong : {"--window 15", "--sinks 4", "--window 64 --sinks -1", "--window x"})
+    EXPECT_EQ(generate(wrong).code, 2) << wrong;
+}
+
+TEST_F(CliRun, APromptCacheBelongsToItsReach) {
+  generate("--greedy --window 64 --prompt-cache " + cache_);
+  const Outcome used = generate("--greedy --stats --window 64 --prompt-cache " + cache_);
+  EXPECT_EQ(used.out, generate("--greedy --window 64").out);
+  EXPECT_THAT(used.err, HasSubstr("1 prompt tokens"));
+  expect_error(generate("--prompt-cache " + cache_),
+               "a prompt cache of reach the first 4 and the last 64; expected all");
+  expect_error(generate("--window 64 --sinks 3 --prompt-cache " + cache_),
+               "a prompt cache of reach the first 4 and the last 64; expected the first 3 and the last 64");
+}
+
 // tiny-llama with a template that spells out the whole history in words that the model knows.
 class CliChat : public testing::Test {
  protected:

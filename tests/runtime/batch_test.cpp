@@ -219,7 +219,7 @@ TEST(KvPool, WastesLessThanFourPercent) {
   ModelConfig config = tiny_config();
   config.layers.resize(1);
   config.layers[0] = {.heads = 1, .kv_heads = 1, .head_dim = 16, .ffn = 16};
-  const auto pool = std::make_shared<KvPool>(config, KvScheme{}, 4000, 1000);
+  const auto pool = std::make_shared<KvPool>(KvLayout(config, KvScheme{}), 4000, 1000);
   Random random(7);
   std::vector<std::unique_ptr<KvCache>> sequences;
   int64_t tokens = 0;
@@ -239,7 +239,7 @@ TEST(KvPool, WastesLessThanFourPercent) {
 }
 
 TEST(KvPool, RefusesWhenItIsExhausted) {
-  const auto pool = std::make_shared<KvPool>(tiny_config(), KvScheme{}, 3, 2);
+  const auto pool = std::make_shared<KvPool>(KvLayout(tiny_config(), KvScheme{}), 3, 2);
   KvCache a(pool, 640), b(pool, 640);
   a.extend(0, 2 * kPage);
   EXPECT_EQ(error_of([&] { b.extend(0, 2 * kPage); }),
@@ -253,7 +253,7 @@ TEST(KvPool, RefusesWhenItIsExhausted) {
 }
 
 TEST(KvPool, APageIsCopiedBeforeOneOfItsOwnersWritesToIt) {
-  const auto pool = std::make_shared<KvPool>(tiny_config(), KvScheme{}, 4, 2);
+  const auto pool = std::make_shared<KvPool>(KvLayout(tiny_config(), KvScheme{}), 4, 2);
   KvCache a(pool, 640), b(pool, 640);
   a.extend(0, kPage + 5);
   EXPECT_EQ(b.adopt(a, kPage + 3), kPage + 3);

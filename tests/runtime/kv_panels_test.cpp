@@ -39,7 +39,7 @@ Matrix positions_of(int64_t head_dim, uint64_t seed = 1) {
 class OnePage {
  public:
   OnePage(const KvScheme& scheme, const Matrix& keys, const Matrix& values)
-      : head_dim_(std::ssize(keys[0])), cache_(config_of(head_dim_), scheme, 2 * kPage) {
+      : head_dim_(std::ssize(keys[0])), cache_(KvLayout(config_of(head_dim_), scheme), 2 * kPage) {
     cache_.extend(0, kPage);
     for (int64_t p = 0; p < kPage; ++p)
       cache_.write(0, 0, p, keys[size_t(p)].data(), values[size_t(p)].data());

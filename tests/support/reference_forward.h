@@ -3,6 +3,7 @@
 // as its formulas: what the engines are held against. No cache: every token looks at all before it.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 #include <string>
@@ -12,6 +13,7 @@
 #include "models/import.h"
 #include "models/names.h"
 #include "models/token.h"
+#include "runtime/reach.h"
 
 namespace edgeq {
 
@@ -20,8 +22,8 @@ class ReferenceForward {
   using Row = std::vector<double>;
   using Matrix = std::vector<Row>;  // one row per token
 
-  explicit ReferenceForward(const Checkpoint& checkpoint)
-      : checkpoint_(checkpoint), config_(checkpoint.config()) {}
+  explicit ReferenceForward(const Checkpoint& checkpoint, const Reach& reach = {})
+      : checkpoint_(checkpoint), config_(checkpoint.config()), reach_(reach) {}
 
   // Logits of every token.
   Matrix operator()(const std::vector<TokenId>& tokens) const {
@@ -128,10 +130,12 @@ class ReferenceForward {
     return x;
   }
 
-  // q or k, ready for the dot product: normed where the model does, and rotated. `room`: of the sequence.
-  Matrix rotated(Matrix x, const LayerShape& shape, const std::string& norm_name, int64_t room) const {
+  // q or k, ready for the dot product: normed where the model does, and rotated as at their positions, but at
+  // `last` where they are beyond it. The sequence has room for as many tokens as one sees.
+  Matrix rotated(Matrix x, const LayerShape& shape, const std::string& norm_name,
+                 int64_t last = INT64_MAX) const {
     const Tensor gain = config_.qk_norm ? checkpoint_.load(norm_name) : Tensor();
-    const Rope rope = rope_of(config_, shape, room);
+    const Rope rope = rope_of(config_, shape, reach_.limited() ? reach_.tokens() : config_.context);
     const int64_t half = rope.dims / 2;
     for (size_t t = 0; t < x.size(); ++t) {
       if (config_.joint_qk_norm) rms_norm(x[t].data(), gain);
@@ -139,8 +143,8 @@ class ReferenceForward {
         if (config_.qk_norm && !config_.joint_qk_norm) rms_norm(head, gain);
         for (int64_t i = 0; i < half; ++i) {
           const double divisor = rope.divisors.empty() ? 1 : rope.divisors[size_t(i)];
-          const double turn =
-              double(t) * std::pow(rope.theta, -2.0 * double(i) / double(rope.dims)) / divisor;
+          const double turn = double(std::min(int64_t(t), last)) *
+                              std::pow(rope.theta, -2.0 * double(i) / double(rope.dims)) / divisor;
           const double a = head[i] * rope.scale, b = head[i + half] * rope.scale;
           head[i] = a * std::cos(turn) - b * std::sin(turn);
           head[i + half] = b * std::cos(turn) + a * std::sin(turn);
@@ -153,35 +157,43 @@ class ReferenceForward {
   Matrix attention(const Matrix& input, int64_t layer) const {
     const LayerShape& shape = config_.layers[size_t(layer)];
     const auto site = [&](const char* part) { return layer_site(layer, part); };
-    const Matrix q = rotated(linear(input, site("attn.q_proj")), shape, site("attn.q_norm"), config_.context);
-    const Matrix k = rotated(linear(input, site("attn.k_proj")), shape, site("attn.k_norm"), config_.context);
+    const bool own = shape.window > 0 && (!reach_.limited() || shape.window <= reach_.window);
+    const Reach reach = own ? Reach{.window = shape.window} : reach_;
+    const Matrix plain = linear(input, site("attn.q_proj"));
+    const Matrix q = rotated(plain, shape, site("attn.q_norm"));
+    const Matrix of_sinks = rotated(plain, shape, site("attn.q_norm"), reach.tokens() - 1);
+    const Matrix k = rotated(linear(input, site("attn.k_proj")), shape, site("attn.k_norm"));
     const Matrix v = linear(input, site("attn.v_proj"));
     Matrix mixed(input.size(), Row(size_t(shape.heads * shape.head_dim)));
     for (size_t t = 0; t < input.size(); ++t)
-      for (int64_t h = 0; h < shape.heads; ++h) attend(shape, q[t], k, v, t, h, mixed[t]);
+      for (int64_t h = 0; h < shape.heads; ++h) attend(shape, reach, q[t], of_sinks[t], k, v, t, h, mixed[t]);
     return linear(mixed, site("attn.o_proj"));
   }
 
-  void attend(const LayerShape& shape, const Row& q, const Matrix& k, const Matrix& v, size_t t, int64_t head,
-              Row& out) const {
+  void attend(const LayerShape& shape, const Reach& reach, const Row& q, const Row& of_sinks, const Matrix& k,
+              const Matrix& v, size_t t, int64_t head, Row& out) const {
     const size_t d = size_t(shape.head_dim), from = size_t(head) * d;
     const size_t kv = size_t(head / (shape.heads / shape.kv_heads)) * d;
-    const size_t start = shape.window > 0 && t + 1 > size_t(shape.window) ? t + 1 - size_t(shape.window) : 0;
+    const auto window = size_t(reach.window), sinks = size_t(reach.sinks);
     Row weights;
     double sum = 0;
-    for (size_t p = start; p <= t; ++p) {
+    for (size_t p = 0; p <= t; ++p) {
+      const bool within = window == 0 || p + window > t;
+      const Row& query = within ? q : of_sinks;
       double dot = 0;
-      for (size_t i = 0; i < d; ++i) dot += q[from + i] * k[p][kv + i];
+      for (size_t i = 0; i < d; ++i) dot += query[from + i] * k[p][kv + i];
       const double score = capped(dot * attention_scale_of(config_, shape), config_.attention_soft_cap);
-      weights.push_back(std::exp(score));  // double needs no shift by the maximum here
+      weights.push_back(within || p < sinks ? std::exp(score)
+                                            : 0);  // double needs no shift by the maximum here
       sum += weights.back();
     }
-    for (size_t p = start; p <= t; ++p)
-      for (size_t i = 0; i < d; ++i) out[from + i] += weights[p - start] / sum * v[p][kv + i];
+    for (size_t p = 0; p <= t; ++p)
+      for (size_t i = 0; i < d; ++i) out[from + i] += weights[p] / sum * v[p][kv + i];
   }
 
   const Checkpoint& checkpoint_;
   const ModelConfig& config_;
+  const Reach reach_;
 };
 
 }  // namespace edgeq
