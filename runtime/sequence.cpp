@@ -31,8 +31,10 @@ void Sequence::adopt(const Sequence& other, int64_t tokens) noexcept {
 
 SessionState Sequence::save() const {
   if (!cache_.whole())
-    throw Error(fmt::format(
-        "a sequence of {} tokens has given back what is behind its window; expected all of it", cached_));
+    throw Error(
+        fmt::format("a sequence of {} tokens has given back what is behind its window; expected all of it",
+                    cached_))
+        .set_hint("a prompt that the window covers can be kept; a longer one runs without --prompt-cache");
   SessionState state{.tokens = {tokens_.begin(), tokens_.begin() + cached_},
                      .keys_values = std::vector<std::byte>(size_t(cache_.bytes_of(cached_)))};
   cache_.save(cached_, state.keys_values.data());

@@ -119,6 +119,11 @@ TEST_F(CliRun, APromptCacheBelongsToItsReach) {
                "a prompt cache of reach the first 4 and the last 64; expected all");
   expect_error(generate("--window 64 --sinks 3 --prompt-cache " + cache_),
                "a prompt cache of reach the first 4 and the last 64; expected the first 3 and the last 64");
+  const std::string other = dir_.file("long.kv");
+  expect_error(run(kEdgeqRun + " run " + kTiny + " --window 16 --tokens 2 --prompt-cache " + other +
+                   " --prompt \"$(head -c 600 " + kTinyHeldOut + ")\" >/dev/null"),
+               "has given back what is behind its window; expected all of it");
+  EXPECT_FALSE(std::filesystem::exists(other));
 }
 
 // tiny-llama with a template that spells out the whole history in words that the model knows.
