@@ -56,6 +56,7 @@ std::string plan_text(const DistillRecipe& recipe, const Beginning& beginning, c
 }
 
 void distill_command(DistillArgs& args) {
+  keep_freed_memory();
   if (args.threads != 0) set_thread_count(args.threads);
   args.output = without_slash(args.output);
   const DistillRecipe recipe = load_distill_recipe(args.recipe);

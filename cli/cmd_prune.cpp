@@ -95,6 +95,7 @@ TrainingSpec healing(int64_t tokens, const ModelConfig& config) {
 }
 
 void prune_command(PruneArgs& args) {
+  if (args.heal != 0) keep_freed_memory();
   if (args.threads != 0) set_thread_count(args.threads);
   args.output = without_slash(args.output);
   args.spec.compensate = !args.plain;

@@ -106,6 +106,7 @@ void print_plan(const Plan& plan, const std::string& output) {
 void quantize(const QuantizeArgs& args) {
   if (args.threads != 0) set_thread_count(args.threads);
   Recipe recipe = load_with_overrides(args, args.recipe);
+  if (recipe.heal) keep_freed_memory();
   if (recipe.model.empty())
     throw Error(fmt::format("recipe {}: names no model", recipe.name)).set_hint("add --model PATH");
   std::shared_ptr<const Checkpoint> checkpoint = open_checkpoint(recipe.model);

@@ -2,9 +2,11 @@
 #include "cli/heal_stage.h"
 
 #include <fmt/format.h>
+#include <malloc.h>
 
 #include <algorithm>
 #include <filesystem>
+#include <limits>
 #include <utility>
 
 #include "cli/engines.h"
@@ -27,6 +29,14 @@ TrainingSpec with_texts(TrainingSpec spec, const std::vector<std::string>& calib
 }
 
 }  // namespace
+
+void keep_freed_memory() {
+#ifdef __GLIBC__
+  mallopt(M_ARENA_MAX, 1);  // of several, only the first grows beyond 64 MB
+  mallopt(M_MMAP_THRESHOLD, std::numeric_limits<int>::max());
+  mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
+#endif
+}
 
 std::function<void(const TrainReport&)> show_steps(ProgressBar& bar) {
   return [&bar](const TrainReport& so_far) {

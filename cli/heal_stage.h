@@ -13,6 +13,11 @@
 
 namespace edgeq {
 
+// To be called before threads start: tensors of a hundred megabytes come and go with every sequence, and
+// given back each time they would be new pages, zeroed one by one by the kernel (a third of the time of a
+// training).
+void keep_freed_memory();
+
 // Loss and speed beside the bar, after each step; the bar has to outlive it.
 std::function<void(const TrainReport&)> show_steps(ProgressBar& bar);
 
