@@ -86,11 +86,15 @@ std::shared_ptr<const Target> float_target(const PruneArgs& args, const Checkpoi
   return parse_target(args.target);
 }
 
-// Short sequences and small batches: many steps of few tokens heal better than few steps of many.
+// Short sequences and small batches: many steps of few tokens heal better than few steps of many. The rate
+// falls with the width (muP, arXiv 2203.03466): from what did best on widths of 192 and 576.
 TrainingSpec healing(int64_t tokens, const ModelConfig& config) {
   TrainingSpec spec;
   spec.data.length = std::min<int64_t>(256, config.context);
-  spec.train = {.losses = {{.kind = LossKind::forward_kl}}, .tokens = tokens, .batch = 4};
+  spec.train = {.losses = {{.kind = LossKind::forward_kl}},
+                .tokens = tokens,
+                .batch = 4,
+                .rate = 0.0576 / double(config.hidden)};
   return spec;
 }
 
