@@ -19,6 +19,7 @@
 #include "formats/output_folder.h"
 #include "formats/staged_output.h"
 #include "recipe/prune_model.h"
+#include "recipe/trimmed_model.h"
 
 namespace edgeq {
 namespace {
@@ -27,12 +28,12 @@ struct PruneArgs {
   std::string model, output, target;
   std::vector<std::string> calibration;
   PruneSpec spec;
-  std::string budget, kinds, sparsity, pattern, mask;
+  std::string vocab, budget, kinds, sparsity, pattern, mask;
   CalibrationSpec text{.windows = 32, .tokens = 512};
   ProofSpec prove;
   int64_t heal = 0;
   int threads = 0;
-  bool plain = false, dry_run = false, overwrite = false, json = false, quiet = false;
+  bool vocab_unused = false, plain = false, dry_run = false, overwrite = false, json = false, quiet = false;
 };
 
 std::string count_text(std::string_view what, int64_t after, int64_t before) {
@@ -46,12 +47,20 @@ std::string plan_text(const ModelConfig& before, const ModelConfig& after) {
   std::string text =
       fmt::format("weights {} of {} (-{:.1f} %)\n", after.weight_count(), before.weight_count(),
                   100 * (1 - double(after.weight_count()) / double(before.weight_count())));
+  if (before.vocab != after.vocab) text += count_text("tokens", after.vocab, before.vocab);
   if (from.heads != to.heads) text += count_text("heads", to.heads, from.heads);
   if (from.kv_heads != to.kv_heads) text += count_text("KV heads", to.kv_heads, from.kv_heads);
   if (from.ffn != to.ffn) text += count_text("channels", to.ffn, from.ffn);
   if (before.layers.size() != after.layers.size())
     text += count_text("blocks", std::ssize(after.layers), std::ssize(before.layers));
   return text;
+}
+
+std::optional<VocabularyCut> vocabulary_cut(const PruneArgs& args) {
+  if (args.vocab_unused && !args.vocab.empty())
+    throw Error("both --vocab and --vocab-unused; expected one of the two");
+  if (args.vocab_unused) return VocabularyCut{};
+  return args.vocab.empty() ? std::nullopt : std::optional(parse_vocabulary_cut(args.vocab));
 }
 
 std::optional<PruneBudget> prune_budget(const PruneArgs& args) {
@@ -106,13 +115,20 @@ void prune_command(PruneArgs& args) {
   args.spec.mask = mask_spec(args);
   if (args.spec.mask && args.heal != 0)
     throw Error("--heal trains all weights, so the zeros of a mask would be gone; expected one of the two");
-  const std::shared_ptr<const Checkpoint> checkpoint = open_checkpoint(args.model);
+  const std::shared_ptr<const Checkpoint> whole = open_checkpoint(args.model);
+  std::shared_ptr<const Checkpoint> checkpoint = whole;
+  args.spec.vocab = vocabulary_cut(args);
+  if (args.spec.vocab) {
+    const Trimmed trimmed = trim_vocabulary(whole, *args.spec.vocab, args.calibration);
+    checkpoint = trimmed.checkpoint;
+    if (!args.json) fmt::print("{} of the {} tokens are in the text\n", trimmed.seen, whole->config().vocab);
+  }
   const auto target = float_target(args, *checkpoint);
   args.spec.budget = prune_budget(args);
   args.spec = within_budget(args.spec, checkpoint->config(), target->name());
   const Cuts plan = plan_cuts(args.spec, checkpoint->config());
   require_config(args.spec, checkpoint->config());
-  if (!args.json) fmt::print("{}", plan_text(checkpoint->config(), plan.config));
+  if (!args.json) fmt::print("{}", plan_text(whole->config(), plan.config));
   if (!args.json && args.spec.mask)
     fmt::print("  {:<10} {} by {}\n", "zeros", sparsity_text(args.spec.mask->sparsity),
                args.spec.mask->method);
@@ -159,6 +175,7 @@ void prune_command(PruneArgs& args) {
   }
   prove_pruned({.spec = args.spec,
                 .checkpoint = checkpoint,
+                .before = whole->config(),
                 .calibration = calibration ? &*calibration : nullptr,
                 .cut = stage.model(),
                 .healing = heal ? std::optional(healed.report) : std::nullopt,
@@ -190,6 +207,10 @@ void add_prune_command(CLI::App& app) {
       "--multiple", args->spec.shares.channel_multiple,
       "channels left are a multiple of this; 0: 64 or 32 where it divides what there is; K-quants "
       "need 256");
+  command->add_option("--vocab", args->vocab,
+                      "share of the tokens to cut, the least frequent in the whole of the calibration text");
+  command->add_flag("--vocab-unused", args->vocab_unused,
+                    "cut the tokens that are not in the calibration text");
   command->add_option("--budget", args->budget,
                       "parameters=100M, bytes=200MB or macs=90M (per token): cut as little as fits, of --of");
   command->add_option("--of", args->kinds,
@@ -234,6 +255,7 @@ void add_prune_command(CLI::App& app) {
       "  edgeq prune models/llama --heads 0.33 --calibration text.txt -o llama-pruned\n"
       "  edgeq prune models/llama --ffn 0.25 --calibration text.txt --prove test.txt -o llama-narrow\n"
       "  edgeq prune models/llama --heads 0.33 --calibration text.txt --heal 500000 -o llama-healed\n"
+      "  edgeq prune models/llama --vocab-unused --calibration text.txt -o llama-english\n"
       "  edgeq prune models/llama --budget parameters=100M --of heads,ffn,blocks -o llama-100m\n"
       "  edgeq prune models/llama --nm 2:4 --mask sparsegpt --calibration text.txt -o llama-2of4\n"
       "  edgeq prune models/llama --blocks 0.2 --dry-run");

@@ -26,6 +26,7 @@
 #include "recipe/pipeline.h"
 #include "recipe/prune.h"
 #include "recipe/prune_model.h"
+#include "recipe/trimmed_model.h"
 
 namespace edgeq {
 namespace {
@@ -109,7 +110,11 @@ void quantize(const QuantizeArgs& args) {
   if (recipe.heal) keep_freed_memory();
   if (recipe.model.empty())
     throw Error(fmt::format("recipe {}: names no model", recipe.name)).set_hint("add --model PATH");
-  std::shared_ptr<const Checkpoint> checkpoint = open_checkpoint(recipe.model);
+  std::shared_ptr<const Checkpoint> checkpoint = open_checkpoint(recipe.model), trimmed;
+  const ModelConfig whole = checkpoint->config();
+  if (recipe.prune && recipe.prune->vocab)
+    checkpoint = trimmed =
+        trim_vocabulary(checkpoint, *recipe.prune->vocab, recipe.calibration.corpus).checkpoint;
   if (recipe.prune)
     recipe.prune = within_budget(*recipe.prune, checkpoint->config(), float_target_of(*checkpoint));
   const std::vector<Job> jobs =
@@ -151,7 +156,7 @@ void quantize(const QuantizeArgs& args) {
     const std::string folder = jobs.back().output + ".prune.work";
     make_folder_of(folder);
     pruned.emplace(*recipe.prune, checkpoint, calibration ? &*calibration : nullptr, folder, bar.callback());
-    pruning = prune_report(*recipe.prune, checkpoint->config(), pruned->model()->cuts());
+    pruning = prune_report(*recipe.prune, whole, pruned->model()->cuts());
     checkpoint = pruned->checkpoint();
     stages.push_back({"pruned", checkpoint, pruned->seconds()});
   }
@@ -214,6 +219,7 @@ void quantize(const QuantizeArgs& args) {
                .files = files,
                .pruning = std::move(pruning),
                .healing = std::move(healing),
+               .trimmed = trimmed,
                .json = args.json,
                .threads = args.threads},
               bar);

@@ -123,7 +123,10 @@ void write_report(const Report& report, const std::string& stem) {
 
 void prove_files(const ProofJob& job, ProgressBar& bar) {
   const auto& [spec, corpus, windows, tasks] = job.material;
-  const OpenModel reference = open_model(job.recipe.model, Engine::automatic, {.threads = job.threads});
+  const OpenModel reference =
+      job.trimmed
+          ? open_unwritten(*job.trimmed, 2 * job.trimmed->config().weight_count(), {.threads = job.threads})
+          : open_model(job.recipe.model, Engine::automatic, {.threads = job.threads});
   // A file for another tool is opened as the float model that its codes mean: its speed is that tool's
   // affair.
   MeasureLatency measure;
@@ -171,8 +174,10 @@ void prove_files(const ProofJob& job, ProgressBar& bar) {
       report.continuation = continuation(written, spec.prompt, 48);
   }
   report.threads = report.rows.back().latency ? report.rows.back().latency->threads : 0;
-  const ProofSubject floats{
-      .name = "float", .file = job.recipe.model, .model = *reference.model, .facts = facts_of(reference)};
+  const ProofSubject floats{.name = job.trimmed ? "float, fewer tokens" : "float",
+                            .file = job.recipe.model,
+                            .model = *reference.model,
+                            .facts = facts_of(reference)};
   report.rows.insert(report.rows.begin(),
                      reference_row(floats, report.rows.front().quality, tasks, measure, bar.callback()));
   bar.finish_line();

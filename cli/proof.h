@@ -55,6 +55,7 @@ struct ProofJob {
   const std::vector<ProofFile>& files;  // the main result last
   std::optional<PruneReport> pruning;
   std::optional<TrainReport> healing;
+  std::shared_ptr<const Checkpoint> trimmed;  // the reference, where the vocabulary was cut
   bool json = false;
   int threads = 0;
 };

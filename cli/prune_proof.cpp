@@ -31,7 +31,7 @@ PruneReport prune_report(const PruneSpec& spec, const ModelConfig& before, const
   const ModelConfig& after = cuts.config;
   PruneReport r{.score = spec.shares.heads != 0 || spec.shares.ffn != 0 ? spec.score : "",
                 .block_score = spec.shares.blocks != 0 ? spec.block_score : "",
-                .compensated = spec.compensate,
+                .compensated = compensates(spec),
                 .weights_before = before.weight_count(),
                 .weights_after = after.weight_count(),
                 .heads_before = before.layers[0].heads,
@@ -40,6 +40,8 @@ PruneReport prune_report(const PruneSpec& spec, const ModelConfig& before, const
                 .kv_heads_after = after.layers[0].kv_heads,
                 .channels_before = before.layers[0].ffn,
                 .channels_after = after.layers[0].ffn,
+                .tokens_before = before.vocab,
+                .tokens_after = after.vocab,
                 .blocks_before = std::ssize(before.layers),
                 .blocks_after = std::ssize(after.layers)};
   std::vector<int64_t> blocks;
@@ -103,7 +105,7 @@ std::shared_ptr<const RoundedModel> rounded_to(const std::shared_ptr<const Check
 }  // namespace
 
 void prove_pruned(const PruneProof& job, ProgressBar& bar) {
-  PruneReport pruning = prune_report(job.spec, job.checkpoint->config(), job.cut->cuts());
+  PruneReport pruning = prune_report(job.spec, job.before, job.cut->cuts());
   if (job.material == nullptr) {
     if (job.json)
       fmt::print("{{\"output\": \"{}\", \"weights\": {}}}\n", job.output, pruning.weights_after);
@@ -114,7 +116,9 @@ void prove_pruned(const PruneProof& job, ProgressBar& bar) {
   const auto& [spec, corpus, windows, tasks] = *job.material;
   const Windows none;
   const RuntimeOptions options{.threads = job.threads};
-  const OpenModel reference = open_runtime_model(job.checkpoint->path(), options);
+  const OpenModel reference =
+      job.spec.vocab ? open_unwritten(*job.checkpoint, 2 * job.checkpoint->config().weight_count(), options)
+                     : open_runtime_model(job.checkpoint->path(), options);
   Report report = blank_report(corpus, reference, spec.context);
   report.title = "Pruned";
   report.model = std::filesystem::path(job.checkpoint->path()).lexically_normal().filename().string();
@@ -146,12 +150,12 @@ void prove_pruned(const PruneProof& job, ProgressBar& bar) {
       "32, "
       "rounded to nearest without text, and are {:.5f} from the float model",
       bytes_text(bytes), bytes_text(rounded->bytes()), bits, report.rows.back().quality.divergence->kl_mean);
-  if (job.spec.compensate) {
+  if (compensates(job.spec)) {
     const auto plain = as_checkpoint(std::make_shared<PrunedModel>(
         job.checkpoint, job.cut->cuts(), job.spec.mask ? as_checkpoint(job.cut) : nullptr));
     add("plain cut", "", open_unwritten(*plain, written.file_bytes, options), 0);
   }
-  const std::string cut = job.spec.compensate ? "cut, compensated" : "plain cut";
+  const std::string cut = compensates(job.spec) ? "cut, compensated" : "plain cut";
   if (job.healing) {
     const auto before = as_checkpoint(job.cut);
     add(cut, "", open_unwritten(*before, written.file_bytes, options), job.seconds);
@@ -159,7 +163,7 @@ void prove_pruned(const PruneProof& job, ProgressBar& bar) {
   add(job.healing ? "healed" : cut, job.output, written, job.healing ? job.healing->seconds : job.seconds);
   pruning.equal_bytes +=
       fmt::format("; what was cut is {:.5f} from it.", report.rows.back().quality.divergence->kl_mean);
-  const ProofSubject floats{.name = "float",
+  const ProofSubject floats{.name = job.spec.vocab ? "float, fewer tokens" : "float",
                             .file = job.checkpoint->path(),
                             .model = *reference.model,
                             .facts = facts_of(reference),

@@ -21,7 +21,8 @@ PruneReport prune_report(const PruneSpec& spec, const ModelConfig& before, const
 
 struct PruneProof {
   const PruneSpec& spec;
-  std::shared_ptr<const Checkpoint> checkpoint;
+  std::shared_ptr<const Checkpoint> checkpoint;  // with all of its layers, its vocabulary cut already
+  const ModelConfig& before;                     // of the whole model
   const Calibration* calibration = nullptr;
   std::shared_ptr<const PrunedModel> cut;
   std::optional<TrainReport> healing;  // of what was written; not set: that is the cut

@@ -106,6 +106,7 @@ ordered_json pruning_json(const PruneReport& p) {
                  {"heads", {{"before", p.heads_before}, {"after", p.heads_after}}},
                  {"kv_heads", {{"before", p.kv_heads_before}, {"after", p.kv_heads_after}}},
                  {"channels", {{"before", p.channels_before}, {"after", p.channels_after}}},
+                 {"tokens", {{"before", p.tokens_before}, {"after", p.tokens_after}}},
                  {"blocks", {{"before", p.blocks_before}, {"after", p.blocks_after}}},
                  {"equal_bytes", p.equal_bytes},
                  {"layers", p.layers},

@@ -24,6 +24,7 @@ struct PruneReport {
   int64_t weights_before = 0, weights_after = 0;
   int64_t heads_before = 0, heads_after = 0;  // of each layer
   int64_t kv_heads_before = 0, kv_heads_after = 0, channels_before = 0, channels_after = 0;
+  int64_t tokens_before = 0, tokens_after = 0;  // of the vocabulary
   int64_t blocks_before = 0, blocks_after = 0;
   std::vector<int> layers;                     // of the model, that stayed
   std::vector<std::vector<ScoredUnit>> heads;  // of those layers; empty when no heads were cut

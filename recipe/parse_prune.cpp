@@ -45,6 +45,11 @@ PruneSpec parse_prune(const YamlReader& reader, const YAML::Node& node) {
                    kinds += (kinds.empty() ? "" : ",") + reader.scalar(kind, "of");
                  });
                }},
+              {"vocab",
+               [&](const YAML::Node& n) {
+                 const std::string text = reader.scalar(n, "vocab");
+                 spec.vocab = reader.at(n, [&] { return parse_vocabulary_cut(text); });
+               }},
               {"sparsity", [&](const YAML::Node& n) { zeros(n, "sparsity", parse_share); }},
               {"nm", [&](const YAML::Node& n) { zeros(n, "nm", parse_pattern); }},
               {"mask",
@@ -68,7 +73,7 @@ PruneSpec parse_prune(const YamlReader& reader, const YAML::Node& node) {
   if (!mask.empty()) spec.mask->method = mask;
   if (!kinds.empty() && !spec.budget) reader.fail(node, "of says what a budget may cut, and there is none");
   if (!kinds.empty()) spec.budget->of = reader.at(node, [&] { return parse_unit_kinds(kinds); });
-  if (!spec.shares.any() && !spec.mask && !spec.budget)
+  if (!spec.shares.any() && !spec.mask && !spec.budget && !spec.vocab)
     reader.fail(node,
                 "prune needs a share of heads, ffn or blocks, a budget or a mask, such as {heads: 0.33} or "
                 "{nm: \"2:4\"}");

@@ -98,7 +98,7 @@ class Pruning {
     if (prune_needs_text(spec_) &&
         std::ranges::any_of(blocks, [&](int b) { return !journal_.has(layer_part(b)); }))
       streams_ = std::make_unique<Streams>(in_.model, in_.windows, in_.model.ends(),
-                                           spec_.compensate ? Streams::Count::two : Streams::Count::one);
+                                           compensates(spec_) ? Streams::Count::two : Streams::Count::one);
     const int all = int(in_.model.config().layers.size());
     for (int b = 0; b < all; ++b) {
       check_interrupt();
@@ -170,8 +170,8 @@ class Pruning {
     const bool cuts = heads ? after.heads != before.heads : after.ffn != before.ffn;
     unsigned needs = cuts ? score_->needs : unsigned(kNeedNothing);
     const Site& full_reader = original.sites[size_t(block.stages[size_t(stage)].sites[0])];
-    if (spec_.compensate) needs |= kNeedHessian | kNeedCross;
-    if (spec_.compensate && !full_reader.bias.empty()) needs |= kNeedDrift;
+    if (compensates(spec_)) needs |= kNeedHessian | kNeedCross;
+    if (compensates(spec_) && !full_reader.bias.empty()) needs |= kNeedDrift;
     const int64_t width = heads ? before.head_dim : 1;
     InputStats inputs;
     if (streams_ && needs != kNeedNothing)
@@ -192,7 +192,7 @@ class Pruning {
       }
     }
     const std::vector<int64_t> columns = columns_of(heads ? cut.kept.heads : cut.kept.channels, width);
-    if (spec_.compensate) {
+    if (compensates(spec_)) {
       Site full = full_reader;
       with_context(full.name, [&] { compensate(full, columns, inputs, spec_.compensation); });
       reader = std::move(full);
@@ -291,8 +291,10 @@ class Pruning {
 
 }  // namespace
 
+bool compensates(const PruneSpec& spec) { return spec.compensate && (spec.shares.any() || spec.mask); }
+
 bool prune_needs_text(const PruneSpec& spec) {
-  return spec.compensate || loss_of(spec) != Loss::none ||
+  return compensates(spec) || loss_of(spec) != Loss::none ||
          (prunes_units(spec) && unit_score(spec.score).needs != kNeedNothing) || spec.shares.blocks != 0 ||
          (spec.mask && mask_method(spec.mask->method).needs != kNeedNothing);
 }
@@ -301,7 +303,7 @@ bool prune_needs_gradients(const PruneSpec& spec) { return loss_of(spec) != Loss
 
 Cuts plan_cuts(const PruneSpec& spec, const ModelConfig& config) {
   EDGEQ_CHECK(!spec.budget, "shares are found before they are planned");
-  if (!spec.shares.any() && !spec.mask)
+  if (!spec.shares.any() && !spec.mask && !spec.vocab)
     throw Error("nothing to prune; expected a share of heads, ffn or blocks, a budget or a mask")
         .set_hint("such as --heads 0.33 or --nm 2:4");
   check_shares(spec.shares, config);
@@ -328,12 +330,15 @@ Cuts plan_cuts(const PruneSpec& spec, const ModelConfig& config) {
 }
 
 std::string prune_key(const PruneSpec& spec) {
+  const std::string vocab = !spec.vocab              ? ""
+                            : spec.vocab->share == 0 ? "vocab unused\n"
+                                                     : fmt::format("vocab {}\n", spec.vocab->share);
   const std::string mask =
       spec.mask ? fmt::format("mask {} {}\n", spec.mask->method, sparsity_text(spec.mask->sparsity)) : "";
-  return fmt::format("heads {} groups {} ffn {} multiple {} blocks {} scores {} {} compensate {} {} {}\n{}",
+  return fmt::format("heads {} groups {} ffn {} multiple {} blocks {} scores {} {} compensate {} {} {}\n{}{}",
                      spec.shares.heads, spec.shares.whole_groups, spec.shares.ffn,
                      spec.shares.channel_multiple, spec.shares.blocks, spec.score, spec.block_score,
-                     spec.compensate, spec.compensation.damping, spec.compensation.residual, mask);
+                     spec.compensate, spec.compensation.damping, spec.compensation.residual, mask, vocab);
 }
 
 Cuts prune(const PruneInputs& in, Journal& journal, const Progress& progress) {

@@ -46,6 +46,7 @@ struct PruneInputs {
 
 // Throw Error for a spec that cannot be (pruning/structure.h, pruning/mask.h) or asks for nothing, an unknown
 // score or mask, or gradients of different losses at once.
+bool compensates(const PruneSpec& spec);  // not where the vocabulary alone is cut: the layers lose nothing
 bool prune_needs_text(const PruneSpec& spec);
 bool prune_needs_gradients(const PruneSpec& spec);
 

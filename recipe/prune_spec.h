@@ -11,6 +11,7 @@
 #include "pruning/mask.h"
 #include "pruning/size.h"
 #include "pruning/structure.h"
+#include "pruning/vocabulary.h"
 
 namespace edgeq {
 
@@ -30,6 +31,7 @@ struct PruneSpec {
   CutShares shares;
   std::optional<PruneBudget> budget;  // until within_budget() has found them
   std::optional<MaskSpec> mask;
+  std::optional<VocabularyCut> vocab;     // before all else (recipe/trimmed_model.h)
   std::string score = "obs";              // of heads and channels (pruning/score.h)
   std::string block_score = "influence";  // of blocks
   bool compensate = true;                 // readers make up for what they lost (pruning/compensate.h)

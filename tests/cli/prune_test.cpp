@@ -117,6 +117,32 @@ TEST(Prune, ABudgetIsMetByTheSmallestCutsThatFit) {
               AllOf(HasSubstr("heads      4 of 6"), HasSubstr("channels")));
 }
 
+TEST(Prune, TokensThatATextDoesNotHaveGo) {
+  const TempDir dir;
+  const std::string words = read_text_file(kTinyHeldOut).substr(0, 3000);
+  const std::string text = dir.write("words.txt", words), output = dir.file("trimmed");
+  const Outcome made = edgeq("prune " + kTiny + " --vocab-unused --calibration " + text + " --prove " +
+                             kTinyHeldOut + " --prove-windows 2 --json -o " + output);
+  ASSERT_EQ(made.code, 0) << made.err;
+  const auto report = nlohmann::json::parse(made.out);
+  const int64_t tokens = report.at("pruning").at("tokens").at("after");
+  EXPECT_LT(tokens, 1536);
+  EXPECT_EQ(kl_of(report, "plain cut"), 0) << "the layers are what they were";
+  const auto trimmed = open_checkpoint(output), whole = open_checkpoint(kTiny);
+  EXPECT_EQ(trimmed->config().vocab, tokens);
+  EXPECT_EQ(trimmed->tokenizer().vocab_size(), tokens);
+  const auto ids = trimmed->tokenizer().encode(words), before = whole->tokenizer().encode(words);
+  EXPECT_EQ(trimmed->tokenizer().decode(ids), words);
+  ASSERT_EQ(ids.size(), before.size());
+  const Tensor rows = trimmed->load("embedding"), all = whole->load("embedding");
+  for (size_t i = 0; i < ids.size(); ++i)
+    ASSERT_EQ(rows.matrix()(ids[i], 7), all.matrix()(before[i], 7)) << i;
+  EXPECT_EQ(edgeq("run " + output + " --prompt 'She was' --tokens 4 --greedy").code, 0);
+  EXPECT_EQ(edgeq("convert " + output + " --to gguf -o " + dir.file("trimmed.gguf")).code, 0);
+  const Outcome both = edgeq(kPrune + "--vocab 0.25 --ffn 0.2 --dry-run");
+  EXPECT_THAT(both.out, AllOf(HasSubstr("tokens     1152 of 1536"), HasSubstr("channels   256 of 320")));
+}
+
 TEST(Prune, EveryScoreCutsTheSameShape) {
   const TempDir dir;
   for (const char* score : {"taylor", "gate", "flap", "wanda", "magnitude"}) {
@@ -161,6 +187,14 @@ TEST(Prune, IsAStageOfARecipe) {
   const Outcome eval = edgeq("eval " + packed + " --text " + kTinyHeldOut + " --against " + kTiny +
                              " --context 128 --windows 2 --json");
   EXPECT_GT(nlohmann::json::parse(eval.out).at("kl_mean"), 0.001);
+  const std::string fewer = dir.write(
+      "v.yaml", "calibration: {corpus: \"" + kTinyText +
+                    "\", windows: 2}\nprune: {vocab: 0.25}\n"
+                    "rules: [{match: \"*\", quantizer: rtn, scheme: int8-g32-sym}]\nprove: {corpus: \"" +
+                    kTinyHeldOut + "\", windows: 1, prompt_tokens: 8, tokens: 2}\n");
+  const Outcome small = edgeq("quantize " + fewer + " --model " + kTiny + " -o " + dir.file("fewer.packed"));
+  EXPECT_EQ(small.code, 0) << small.err;
+  EXPECT_THAT(edgeq("inspect --sites " + dir.file("fewer.packed")).out, HasSubstr("1152 x 192"));
   const std::string by_budget = dir.write(
       "b.yaml",
       "prune: {budget: {parameters: 1.25M}, of: [ffn, heads]}\nrules: [{match: \"*\", keep: f16}]\n");
@@ -172,6 +206,7 @@ TEST(Prune, IsAStageOfARecipe) {
   };
   expect_error(refused("{heads: 0.33, score: wandb}"), "bad.yaml:1: unknown score \"wandb\"");
   expect_error(refused("{}"), "prune needs a share");
+  expect_error(refused("{vocab: some}"), "bad.yaml:1: vocab is \"some\"");
   expect_error(refused("{budget: {}}"), "budget needs one of");
   expect_error(refused("{budget: {bytes: 2MB, macs: 1M}}"), "a budget has one of");
   expect_error(refused("{budget: {parameters: none}}"), "bad.yaml:1: a budget of parameters is \"none\"");
@@ -273,6 +308,11 @@ TEST(Prune, WhatCannotBeIsOneLineAndNoFolder) {
     expect_error(edgeq(fmt::format("{}--sparsity {}{}", kPrune, share, output)), "expected a share of zeros");
   for (const char* pattern : {"4:2", "0:4", "0.5", "2:4:8"})
     expect_error(edgeq(fmt::format("{}--nm {}{}", kPrune, pattern, output)), "expected n:m");
+  for (const char* share : {"0", "1", "nan", "half", "-1"})
+    expect_error(edgeq(fmt::format("{}--vocab {}{}", kPrune, share, output)),
+                 "expected `unused`, or a share");
+  expect_error(edgeq(kPrune + "--vocab 0.99" + output), "have to stay");
+  expect_error(edgeq(kPrune + "--vocab 0.5 --vocab-unused" + output), "expected one of the two");
   for (const char* budget : {"1M", "parameters=", "bytes=1M", "weights=1M", "macs=nan"})
     expect_error(edgeq(fmt::format("{}--budget {}{}", kPrune, budget, output)), "expected");
   expect_error(edgeq(kPrune + "--budget parameters=1k" + output),
