@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What pruning costs: every score at one share of heads, the curve from 0 to 60 % of them, channels and blocks; each row plain and
-compensated, on the same text, from the reports of `edgeq prune --prove`.
+compensated and, with --heal, healed on so many tokens, on the same text, from the reports of `edgeq prune --prove`.
 
   python3 bench/prune.py MODEL_DIR --calibration TEXT --test TEXT --work DIR
-      [--what scores,curve,ffn,blocks] [--windows 16] [--eval-windows 12] [--tasks F.jsonl --limit 200] [--threads 2]
+      [--what scores,curve,ffn,blocks] [--windows 16] [--eval-windows 12] [--heal 50000] [--tasks F.jsonl --limit 200] [--threads 2]
 
-A row whose report lies in --work already is not made again; the pruned folders are removed but for their reports.
+A row whose report lies in --work already is not made again, and a healing that was stopped goes on; the pruned folders are removed but for their reports.
 """
 import argparse
 import json
@@ -53,6 +53,8 @@ def measure(a, name, options):
     if not os.path.exists(stem + ".report.json"):
         command = [EDGEQ, "prune", a.model, *options, "--calibration", a.calibration, "--windows", str(a.windows), "--prove", a.test,
                    "--prove-windows", str(a.eval_windows), "--threads", str(a.threads), "--overwrite", "--quiet", "-o", stem]
+        if a.heal:
+            command += ["--heal", str(a.heal)]
         for task in a.tasks:
             command += ["--tasks", task, "--limit", str(a.limit)]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
@@ -71,22 +73,25 @@ def main():
     p.add_argument("--scores", default="obs,flap", type=lambda text: text.split(","), help="of the rows of channels")
     p.add_argument("--windows", type=int, default=16)
     p.add_argument("--eval-windows", type=int, default=12)
+    p.add_argument("--heal", type=int, default=0, help="tokens")
     p.add_argument("--tasks", nargs="*", default=[])
     p.add_argument("--limit", type=int, default=200)
     p.add_argument("--threads", type=int, default=2)
     a = p.parse_args()
     os.makedirs(a.work, exist_ok=True)
-    print("| what | weights | plain: KL | perplexity | compensated: KL | perplexity | ratio of KL | seconds |")
-    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+    print("| what | weights | plain: KL | perplexity | compensated: KL | perplexity | ratio of KL | seconds |"
+          + (" healed: KL | perplexity | seconds |" if a.heal else ""))
+    print("| --- |" + " ---: |" * (10 if a.heal else 7))
     for name, options in jobs(a):
         report = measure(a, name, options)
         rows = {row["name"]: row for row in report["rows"]}
-        plain, made, weights = rows["plain cut"], rows["cut, compensated"], report["pruning"]["weights"]
+        plain, made, last, weights = rows["plain cut"], rows["cut, compensated"], report["rows"][-1], report["pruning"]["weights"]
         tasks = "".join(f"; {t['task']}: {100 * rows['float']['tasks'][i]['accuracy_norm']:.1f} -> {100 * t['accuracy_norm']:.1f} %"
-                        for i, t in enumerate(made.get("tasks", [])))
+                        for i, t in enumerate(last.get("tasks", [])))
         print(f"| {name}{tasks} | {100 * (weights['after'] / weights['before'] - 1):+.1f} % | {plain['kl_mean']:.4f} | "
               f"{plain['perplexity']:.2f} | {made['kl_mean']:.4f} | {made['perplexity']:.2f} | "
-              f"{made['kl_mean'] / plain['kl_mean']:.2f} | {made['seconds']:.0f} |", flush=True)
+              f"{made['kl_mean'] / plain['kl_mean']:.2f} | {made['seconds']:.0f} |"
+              + (f" {last['kl_mean']:.4f} | {last['perplexity']:.2f} | {last['seconds']:.0f} |" if a.heal else ""), flush=True)
 
 
 if __name__ == "__main__":

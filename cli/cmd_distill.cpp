@@ -13,6 +13,8 @@
 #include "core/error.h"
 #include "core/parallel.h"
 #include "core/text.h"
+#include "core/version.h"
+#include "eval/machine.h"
 #include "formats/output_folder.h"
 #include "formats/staged_output.h"
 #include "models/any_model.h"
@@ -104,13 +106,21 @@ void distill_command(DistillArgs& args) {
             .run = not_run ? RunCheck() : run_check(args.threads)});
   const std::string report = train_json(done.report, args.output) + "\n";
   write_file(args.output + ".report.json", report, OutputFile::Existing::replace);
+  write_file(args.output + ".report.html",
+             train_page(done.report, {.title = recipe.title,
+                                      .data = fmt::format("{}: {}", data.name, data_text(data)),
+                                      .teacher = teacher == nullptr ? "" : without_slash(recipe.teacher),
+                                      .machine = machine_name(),
+                                      .version = std::string(version()),
+                                      .date = today()}),
+             OutputFile::Existing::replace);
   std::filesystem::remove_all(folder);
   if (args.json) {
     fmt::print("{}", report);
     return;
   }
-  fmt::print("{}\n{}: {} as {}\nreport {}.report.json\n", train_summary(done.report), args.output,
-             bytes_text(shipped.bytes), target->name(), args.output);
+  fmt::print("{}\n{}: {} as {}\nreport {}.report.html (also .json)\n", train_summary(done.report),
+             args.output, bytes_text(shipped.bytes), target->name(), args.output);
   if (not_run) fmt::print("note: read back equal, not run: {}\n", *not_run);
 }
 

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/proof.h"
 
-#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <ctime>
 #include <filesystem>
 
 #include "cli/child.h"
@@ -100,7 +98,7 @@ Report blank_report(const Corpus& corpus, const OpenModel& reference, int64_t co
   report.corpus_hash = corpus.hash;
   report.tokenizer_hash = reference.tokenizer.hash();
   report.context = context;
-  report.date = fmt::format("{:%Y-%m-%d}", fmt::gmtime(std::time(nullptr)));
+  report.date = today();
   return report;
 }
 

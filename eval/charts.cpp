@@ -7,7 +7,10 @@
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <limits>
 #include <map>
+#include <utility>
+#include <vector>
 
 #include "core/text.h"
 
@@ -90,6 +93,56 @@ std::optional<SitePlace> place_of(const std::string& name) {
 }
 
 std::string percent(double share) { return fmt::format("{:.2g} %", 100 * share); }
+
+// A training: a figure of every step, and one at some of them.
+struct StepCurves {
+  int64_t steps = 0;
+  std::vector<float> each;
+  std::vector<std::pair<int64_t, double>> looks;  // after so many steps
+  int64_t kept = 0;                               // index into `looks`
+};
+
+// The steps as dots, each the mean of so many that there are at most kDots; the looks as a line.
+std::string steps_chart(const StepCurves& curves, std::string_view label) {
+  constexpr size_t kDots = 400;
+  const size_t together = (curves.each.size() + kDots - 1) / kDots;
+  std::vector<std::pair<double, double>> dots;
+  for (size_t i = 0; i < curves.each.size(); i += together) {
+    const size_t count = std::min(together, curves.each.size() - i);
+    double sum = 0;
+    for (size_t k = 0; k < count; ++k) sum += double(curves.each[i + k]);
+    dots.emplace_back(double(i) + 0.5 * double(count), sum / double(count));
+  }
+  double low = std::numeric_limits<double>::infinity(), high = -low;
+  for (const auto& [step, value] : dots) low = std::min(low, value), high = std::max(high, value);
+  for (const auto& [step, value] : curves.looks) low = std::min(low, value), high = std::max(high, value);
+  if (dots.empty() || !(high > low)) return {};
+  const double room = 0.08 * (high - low);
+  const Scale x{0, double(curves.steps), kLeft, kWidth - kRight};
+  const Scale y{std::max(0.0, low - room), high + room, kHeight - kBottom, kTop};
+  std::vector<std::pair<double, std::string>> x_ticks, y_ticks;
+  for (double v : round_ticks(x.low, x.high, 6)) x_ticks.emplace_back(v, fmt::format("{:.4g}", v));
+  for (double v : round_ticks(y.low, y.high, 5)) y_ticks.emplace_back(v, fmt::format("{:.3g}", v));
+  std::string svg = open_svg(kWidth, kHeight, label);
+  svg += axes(x, y, x_ticks, y_ticks, "steps");
+  for (const auto& [step, value] : dots)
+    svg += fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"2.5\" fill=\"var(--series-0)\"/>\n", x(step),
+                       y(value));
+  if (curves.looks.empty()) return svg + "</svg>\n";
+  std::string points;
+  for (const auto& [step, value] : curves.looks)
+    points += fmt::format("{:.1f},{:.1f} ", x(double(step)), y(value));
+  svg += fmt::format("<polyline class=\"curve\" stroke=\"var(--series-1)\" points=\"{}\"/>\n", points);
+  const auto& [step, value] = curves.looks[size_t(curves.kept)];
+  svg += fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"5\" fill=\"var(--series-2)\"/>\n",
+                     x(double(step)), y(value));
+  svg += text_at(x(double(step)), y(value) - 9,
+                 step == 0              ? "start"
+                 : step == curves.steps ? "end"
+                                        : "middle",
+                 fmt::format("kept: {:.4f}", value));
+  return svg + "</svg>\n";
+}
 
 }  // namespace
 
@@ -261,32 +314,20 @@ std::string budget_chart(const BudgetReport& budget) {
 }
 
 std::string tune_chart(const TuneReport& report) {
-  double high = 0, low = double(report.heldout.front().kl);
-  const auto take = [&](float kl) { high = std::max(high, double(kl)), low = std::min(low, double(kl)); };
-  for (const float kl : report.train) take(kl);
-  for (const HeldoutPoint& point : report.heldout) take(point.kl);
-  if (report.train.empty() || !(high > low)) return {};
-  const double room = 0.08 * (high - low);
-  const Scale x{0, double(report.steps), kLeft, kWidth - kRight};
-  const Scale y{std::max(0.0, low - room), high + room, kHeight - kBottom, kTop};
-  std::vector<std::pair<double, std::string>> x_ticks, y_ticks;
-  for (double v : round_ticks(x.low, x.high, 6)) x_ticks.emplace_back(v, fmt::format("{:.4g}", v));
-  for (double v : round_ticks(y.low, y.high, 5)) y_ticks.emplace_back(v, fmt::format("{:.3g}", v));
-  std::string svg = open_svg(kWidth, kHeight, "KL divergence from the float model step by step");
-  svg += axes(x, y, x_ticks, y_ticks, "steps");
-  for (size_t i = 0; i < report.train.size(); ++i)
-    svg += fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"2.5\" fill=\"var(--series-0)\"/>\n",
-                       x(double(i)), y(double(report.train[i])));
-  std::string points;
-  for (const HeldoutPoint& p : report.heldout)
-    points += fmt::format("{:.1f},{:.1f} ", x(double(p.step)), y(double(p.kl)));
-  svg += fmt::format("<polyline class=\"curve\" stroke=\"var(--series-1)\" points=\"{}\"/>\n", points);
-  const HeldoutPoint& kept = report.heldout[size_t(report.kept)];
-  svg += fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"5\" fill=\"var(--series-2)\"/>\n",
-                     x(double(kept.step)), y(double(kept.kl)));
-  svg +=
-      text_at(x(double(kept.step)), y(double(kept.kl)) - 9, "middle", fmt::format("kept: {:.4f}", kept.kl));
-  return svg + "</svg>\n";
+  StepCurves curves{.steps = report.steps, .each = report.train, .looks = {}, .kept = report.kept};
+  for (const HeldoutPoint& p : report.heldout) curves.looks.emplace_back(p.step, p.kl);
+  return steps_chart(curves, "KL divergence from the float model step by step");
+}
+
+std::string train_chart(const TrainReport& report) {
+  StepCurves curves{.steps = report.steps, .each = report.losses[0], .looks = {}, .kept = report.kept};
+  for (const HeldoutLook& look : report.looks) curves.looks.emplace_back(look.step, watched(report, look));
+  return steps_chart(curves, "Loss step by step, and on text held out");
+}
+
+std::string term_chart(const TrainReport& report, size_t term) {
+  return steps_chart({.steps = report.steps, .each = report.losses[term], .looks = {}, .kept = 0},
+                     report.terms[term] + " step by step");
 }
 
 }  // namespace edgeq

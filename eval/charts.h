@@ -23,6 +23,9 @@ std::string budget_chart(const BudgetReport& budget);
 
 // A training: KL of each step's windows as dots, of those held out as a line, the kept point marked.
 std::string tune_chart(const TuneReport& report);
+// The same of the first loss of a training and the watched figure, and of each other loss.
+std::string train_chart(const TrainReport& report);
+std::string term_chart(const TrainReport& report, size_t term);
 
 std::string escape_html(std::string_view text);
 

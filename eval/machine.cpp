@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "eval/machine.h"
 
+#include <fmt/chrono.h>
 #include <fmt/format.h>
 
+#include <ctime>
 #include <fstream>
 
 #include "core/cores.h"
 
 namespace edgeq {
+
+std::string today() { return fmt::format("{:%Y-%m-%d}", fmt::gmtime(std::time(nullptr))); }
 
 std::string machine_name() {
   std::string name = "unknown processor";

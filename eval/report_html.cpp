@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
 
+#include <cmath>
+
 #include "core/text.h"
 #include "eval/charts.h"
 #include "eval/report.h"
@@ -98,23 +100,74 @@ std::string pruning_html(const PruneReport& p) {
                  body);
 }
 
+std::string training_html(const TrainReport& t) {
+  std::string html =
+      section("How it learned",
+              fmt::format("{} of each step, and {} on text held out; the best is what was kept.",
+                          escape_html(t.terms[0]), t.teacher_log_loss > 0 ? "KL from the teacher" : "loss"),
+              train_chart(t));
+  html += fmt::format("<p>{}.</p>\n", escape_html(train_summary(t)));
+  for (size_t i = 1; i < t.terms.size(); ++i)
+    html +=
+        section(escape_html(t.terms[i]), "The same of another loss, before its weight.", term_chart(t, i));
+  return html;
+}
+
+std::string page(const std::string& title, const std::string& faint, const std::string& body) {
+  return fmt::format(
+      "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "
+      "content=\"width=device-width\">\n<title>{0}</title>\n<style>{1}</style></head><body>\n"
+      "<h1>{0}</h1>\n<p class=\"faint\">{2}</p>\n{3}</body></html>\n",
+      escape_html(title), kStyle, escape_html(faint), body);
+}
+
+std::string looks_html(const TrainReport& t) {
+  std::string html =
+      "<div class=\"scroll\"><table>\n<tr><th>tokens</th><th>step</th><th>KL from the "
+      "teacher</th><th>loss</th>"
+      "<th>perplexity</th></tr>\n";
+  for (int64_t i = 0; i < std::ssize(t.looks); ++i) {
+    const HeldoutLook& look = t.looks[size_t(i)];
+    html += fmt::format("<tr{}><td>{}</td><td>{}</td><td>{}</td><td>{:.4f}</td><td>{:.3f}</td></tr>\n",
+                        i == t.kept ? " class=\"main\"" : "", look.tokens, look.step,
+                        t.teacher_log_loss > 0 ? fmt::format("{:.4f}", look.kl) : "-", look.log_loss,
+                        std::exp(look.log_loss));
+  }
+  return html + "</table></div>\n";
+}
+
 }  // namespace
 
+std::string train_page(const TrainReport& t, const TrainPage& about) {
+  std::string body = training_html(t);
+  if (!t.looks.empty())
+    body += section("Held-out text", "At each look; the kept one is marked.", looks_html(t));
+  body += "<h2>Protocol</h2>\n<ul class=\"protocol\">\n";
+  std::vector<std::string> lines = {
+      fmt::format("Data: {}.", about.data),
+      about.teacher.empty() ? std::string("No teacher.") : fmt::format("Teacher: {}.", about.teacher),
+      fmt::format("{} parameters trained in {}, {} of {} tokens in {} on {}: {:.0f} tokens/s.", t.parameters,
+                  t.arithmetic, t.looks.empty() ? t.tokens : t.looks.back().tokens, t.tokens,
+                  duration_text(t.seconds), about.machine, t.tokens_per_second())};
+  if (t.teacher_log_loss > 0)
+    lines.push_back(
+        fmt::format("Perplexity of the teacher on the text held out: {:.3f}.", std::exp(t.teacher_log_loss)));
+  if (t.cache)
+    lines.push_back(fmt::format("The teacher was computed once and kept as {}: {}, {:.1f} bytes a token.",
+                                t.cache->form, bytes_text(t.cache->bytes), t.cache->bytes_per_token));
+  lines.push_back(fmt::format("edgeq {}.", about.version));
+  for (const std::string& line : lines) body += fmt::format("<li>{}</li>\n", escape_html(line));
+  return page(about.title, about.date, body + "</ul>\n");
+}
+
 std::string report_html(const Report& r) {
-  std::string html = fmt::format(
-      "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "
-      "content=\"width=device-width\">\n<title>{0}: {1}</title>\n<style>{2}</style></head><body>\n"
-      "<h1>{0}: {1}</h1>\n<p class=\"faint\">{3}{4}</p>\n",
-      escape_html(r.title), escape_html(r.model), kStyle,
-      r.recipe.empty() ? ""
-                       : fmt::format("recipe {}, for {}, ", escape_html(r.recipe), escape_html(r.target)),
-      r.date);
-  html += table_html(r);
+  std::string html = table_html(r);
   if (!r.continuation.empty())
     html += section("What it says", "Greedy continuation of the prompt by the packed model.",
                     fmt::format("<blockquote>{}<b>{}</b></blockquote>\n", escape_html(r.prompt),
                                 escape_html(r.continuation)));
   if (r.pruning) html += pruning_html(*r.pruning);
+  if (r.healing) html += training_html(*r.healing);
   html += section("Size against quality",
                   "Mean KL divergence from the reference; lower and further left is better.",
                   size_quality_chart(r));
@@ -137,7 +190,9 @@ std::string report_html(const Report& r) {
   }
   html += "<h2>Protocol</h2>\n<ul class=\"protocol\">\n";
   for (const std::string& line : protocol_lines(r)) html += fmt::format("<li>{}</li>\n", escape_html(line));
-  return html + "</ul>\n</body></html>\n";
+  return page(fmt::format("{}: {}", r.title, r.model),
+              (r.recipe.empty() ? "" : fmt::format("recipe {}, for {}, ", r.recipe, r.target)) + r.date,
+              html + "</ul>\n");
 }
 
 }  // namespace edgeq

@@ -51,6 +51,14 @@ double watched(const TrainReport& report, const HeldoutLook& look);
 std::string train_json(const TrainReport& report, const std::string& output = "");
 TrainReport parse_train_json(std::string_view text);
 
+// What a page about a training says besides it.
+struct TrainPage {
+  std::string title, data, teacher;  // teacher: its name, "" = none
+  std::string machine, version, date;
+};
+// A self-contained HTML page with the curves.
+std::string train_page(const TrainReport& report, const TrainPage& about);
+
 // "held-out KL 0.532 -> 0.104 at step 120 of 120, 61440 tokens, 412 tokens/s"
 std::string train_summary(const TrainReport& report);
 

@@ -36,6 +36,7 @@ TEST(Distill, HealsAModelOfFewerLayersAndWritesAFolder) {
   ASSERT_EQ(made.code, 0) << made.err;
   EXPECT_LT(gained(nlohmann::json::parse(made.out)), 0.9);
   EXPECT_EQ(nlohmann::json::parse(read_text_file(output + "/config.json")).at("num_hidden_layers"), 3);
+  EXPECT_THAT(read_text_file(output + ".report.html"), AllOf(HasSubstr("<svg"), HasSubstr("kept: ")));
   EXPECT_FALSE(fs::exists(output + ".work"));
   EXPECT_EQ(edgeq("run " + output + " --prompt 'She was' --tokens 4 --greedy").code, 0);
   expect_error(edgeq(command), "already exists");
