@@ -11,6 +11,7 @@ case "$name" in
   parity) exec python3 bench/parity_transformers.py "$@" ;;
   quality) exec python3 bench/quality.py "$@" ;;
   prune) exec python3 bench/prune.py "$@" ;;
+  distill) exec python3 bench/distill.py "$@" ;;
   train) exec python3 bench/train.py "$@" ;;
   int8) exec python3 bench/int8.py "$@" ;;
   export) exec python3 bench/export.py "$@" ;;
@@ -25,6 +26,7 @@ case "$name" in
 ./dev bench int8 ...            8-bit weights and activations; --four: outlier channels (--help)
 ./dev bench export WORK_DIR     speed and memory of exports of a model of Llama-2-7B's shape (--help)
 ./dev bench gptq ...            quality, time and memory of GPTQ against GPTQModel and llm-compressor (--help)
+./dev bench distill ...         what a teacher is worth to a student, over seeds (--help)
 ./dev bench train ...           tokens/s of distillation against PyTorch, in turn (--help)
 ./dev bench prune ...           what pruning heads, channels and blocks costs, by score and share (--help)
 TEXT

@@ -106,14 +106,18 @@ void distill_command(DistillArgs& args) {
             .run = not_run ? RunCheck() : run_check(args.threads)});
   const std::string report = train_json(done.report, args.output) + "\n";
   write_file(args.output + ".report.json", report, OutputFile::Existing::replace);
-  write_file(args.output + ".report.html",
-             train_page(done.report, {.title = recipe.title,
-                                      .data = fmt::format("{}: {}", data.name, data_text(data)),
-                                      .teacher = teacher == nullptr ? "" : without_slash(recipe.teacher),
-                                      .machine = machine_name(),
-                                      .version = std::string(version()),
-                                      .date = today()}),
-             OutputFile::Existing::replace);
+  write_file(
+      args.output + ".report.html",
+      train_page(done.report,
+                 {.title = recipe.title,
+                  .data = fmt::format("{}: {}", data.name, data_text(data)),
+                  .teacher = teacher == nullptr
+                                 ? ""
+                                 : std::filesystem::path(without_slash(recipe.teacher)).filename().string(),
+                  .machine = machine_name(),
+                  .version = std::string(version()),
+                  .date = today()}),
+      OutputFile::Existing::replace);
   std::filesystem::remove_all(folder);
   if (args.json) {
     fmt::print("{}", report);

@@ -146,9 +146,8 @@ std::string train_page(const TrainReport& t, const TrainPage& about) {
   std::vector<std::string> lines = {
       fmt::format("Data: {}.", about.data),
       about.teacher.empty() ? std::string("No teacher.") : fmt::format("Teacher: {}.", about.teacher),
-      fmt::format("{} parameters trained in {}, {} of {} tokens in {} on {}: {:.0f} tokens/s.", t.parameters,
-                  t.arithmetic, t.looks.empty() ? t.tokens : t.looks.back().tokens, t.tokens,
-                  duration_text(t.seconds), about.machine, t.tokens_per_second())};
+      fmt::format("{} parameters trained in {} on {} tokens in {} on {}: {:.0f} tokens/s.", t.parameters,
+                  t.arithmetic, t.tokens, duration_text(t.seconds), about.machine, t.tokens_per_second())};
   if (t.teacher_log_loss > 0)
     lines.push_back(
         fmt::format("Perplexity of the teacher on the text held out: {:.3f}.", std::exp(t.teacher_log_loss)));
