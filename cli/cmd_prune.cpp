@@ -113,8 +113,7 @@ void prune_command(PruneArgs& args) {
   args.output = without_slash(args.output);
   args.spec.compensate = !args.plain;
   args.spec.mask = mask_spec(args);
-  if (args.spec.mask && args.heal != 0)
-    throw Error("--heal trains all weights, so the zeros of a mask would be gone; expected one of the two");
+  if (args.heal != 0) check_healable(args.spec);
   const std::shared_ptr<const Checkpoint> whole = open_checkpoint(args.model);
   std::shared_ptr<const Checkpoint> checkpoint = whole;
   args.spec.vocab = vocabulary_cut(args);

@@ -7,14 +7,10 @@
 #include <limits>
 
 #include "core/error.h"
+#include "distill/losses.h"
 
 namespace edgeq {
 namespace {
-
-// Rows at a time: what a row needs beside its logits stays in the cache.
-constexpr int64_t kRows = 32;
-
-double total(const at::Tensor& values) { return at::sum(values, at::kDouble).item<double>(); }
 
 template <class T>
 at::Tensor view_of_rows(const std::vector<T>& values, int64_t first, int64_t count, int64_t width,
@@ -29,8 +25,9 @@ double add_kept_divergence(const TeacherRows& kept, TeacherKind kind, const at::
   EDGEQ_CHECK(kept.tokens == logits.size(0), "a row of the teacher for each of the student's");
   const c10::AutoGradMode off(false);
   double loss = 0;
-  for (int64_t first = 0; first < logits.size(0); first += kRows) {
-    const int64_t count = std::min(kRows, logits.size(0) - first);
+  const int64_t rows = rows_at_once(logits);
+  for (int64_t first = 0; first < logits.size(0); first += rows) {
+    const int64_t count = std::min(rows, logits.size(0) - first);
     const at::Tensor ids = view_of_rows(kept.ids, first, count, kept.k, at::kInt).to(at::kLong);
     const at::Tensor p = view_of_rows(kept.weights, first, count, kept.k, at::kFloat);
     const at::Tensor lq = at::log_softmax(logits.narrow(0, first, count).narrow(1, 0, common), -1);

@@ -37,6 +37,11 @@ struct Divergence {
 Divergence measure(const at::Tensor& logits, const at::Tensor& teacher, int64_t common,
                    std::span<const TokenId> next);
 
+// For sums over rows of logits: the rows that go through together, so that what they need beside their logits
+// stays in the cache of a core; and the sum of all values, in double.
+int64_t rows_at_once(const at::Tensor& logits);
+double total(const at::Tensor& values);
+
 // Differentiable, summed over tokens. projection [student's width, teacher's width].
 at::Tensor hidden_loss(const at::Tensor& student, const at::Tensor& teacher, const at::Tensor& projection);
 // student [tokens, any width that `heads` divides], teacher the same: KL of each token's relations to those

@@ -12,6 +12,7 @@
 #include "models/target.h"
 #include "recipe/parse_prune.h"
 #include "recipe/parse_training.h"
+#include "recipe/prune.h"
 #include "recipe/tuning.h"
 #include "recipe/yaml_reader.h"
 
@@ -210,9 +211,7 @@ Recipe read_recipe(const Reader& reader, const YAML::Node& root) {
   if (recipe.heal && !recipe.prune)
     reader.fail(
         root, "heal trains what prune has cut, and there is no prune; to train another model: edgeq distill");
-  if (recipe.heal && recipe.prune->mask)
-    reader.fail(root,
-                "heal trains all weights, so the zeros of a mask would be gone; expected one of the two");
+  if (recipe.heal) reader.at(root, [&] { check_healable(*recipe.prune); });
   if (recipe.rules.empty())
     reader.fail(root.Mark(), "no rules; expected at least one, such as {match: \"*\", ...}");
   return recipe;

@@ -301,6 +301,11 @@ bool prune_needs_text(const PruneSpec& spec) {
 
 bool prune_needs_gradients(const PruneSpec& spec) { return loss_of(spec) != Loss::none; }
 
+void check_healable(const PruneSpec& spec) {
+  if (spec.mask)
+    throw Error("healing trains all weights, so the zeros of a mask would be gone; expected one of the two");
+}
+
 Cuts plan_cuts(const PruneSpec& spec, const ModelConfig& config) {
   EDGEQ_CHECK(!spec.budget, "shares are found before they are planned");
   if (!spec.shares.any() && !spec.mask && !spec.vocab)

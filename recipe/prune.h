@@ -49,6 +49,8 @@ struct PruneInputs {
 bool compensates(const PruneSpec& spec);  // not where the vocabulary alone is cut: the layers lose nothing
 bool prune_needs_text(const PruneSpec& spec);
 bool prune_needs_gradients(const PruneSpec& spec);
+// Throws Error for a spec whose result cannot be trained afterwards.
+void check_healable(const PruneSpec& spec);
 
 // What is known before any work: the config of what will stay, its blocks being the first ones. Throws Error
 // as above.
