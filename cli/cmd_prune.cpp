@@ -41,13 +41,16 @@ std::string count_text(std::string_view what, int64_t after, int64_t before) {
                      100 * (1 - double(after) / double(before)));
 }
 
-// What stays of a model, by its first layer: all are alike.
-std::string plan_text(const ModelConfig& before, const ModelConfig& after) {
+// What stays of a model, by its first layer: all are alike, but for the heads of spread_heads().
+std::string plan_text(const PruneSpec& spec, const ModelConfig& before, const ModelConfig& after) {
   const LayerShape &from = before.layers[0], &to = after.layers[0];
   std::string text =
       fmt::format("weights {} of {} (-{:.1f} %)\n", after.weight_count(), before.weight_count(),
                   100 * (1 - double(after.weight_count()) / double(before.weight_count())));
   if (before.vocab != after.vocab) text += count_text("tokens", after.vocab, before.vocab);
+  if (spec.per_layer)
+    text += fmt::format("  {:<10} {} of all go, by layer as the text says; not in the weights above\n",
+                        "heads", spec.shares.heads);
   if (from.heads != to.heads) text += count_text("heads", to.heads, from.heads);
   if (from.kv_heads != to.kv_heads) text += count_text("KV heads", to.kv_heads, from.kv_heads);
   if (from.ffn != to.ffn) text += count_text("channels", to.ffn, from.ffn);
@@ -87,14 +90,6 @@ std::optional<MaskSpec> mask_spec(const PruneArgs& args) {
   return mask;
 }
 
-std::shared_ptr<const Target> float_target(const PruneArgs& args, const Checkpoint& checkpoint) {
-  if (args.target.empty()) return parse_target(float_target_of(checkpoint));
-  if (args.target != "f32" && args.target != "f16" && args.target != "bf16")
-    throw Error(fmt::format("--for is {}; a pruned model is written as f32, f16 or bf16", args.target))
-        .set_hint("quantize it afterwards, or in one recipe with a prune stage");
-  return parse_target(args.target);
-}
-
 // Short sequences and small batches: many steps of few tokens heal better than few steps of many. The rate
 // falls with the width (muP, arXiv 2203.03466): from what did best on widths of 192 and 576.
 TrainingSpec healing(int64_t tokens, const ModelConfig& config) {
@@ -122,17 +117,17 @@ void prune_command(PruneArgs& args) {
     checkpoint = trimmed.checkpoint;
     if (!args.json) fmt::print("{} of the {} tokens are in the text\n", trimmed.seen, whole->config().vocab);
   }
-  const auto target = float_target(args, *checkpoint);
+  const auto target = pruned_target(args.spec, *checkpoint, args.target);
   args.spec.budget = prune_budget(args);
   args.spec = within_budget(args.spec, checkpoint->config(), target->name());
   const Cuts plan = plan_cuts(args.spec, checkpoint->config());
   require_config(args.spec, checkpoint->config());
-  if (!args.json) fmt::print("{}", plan_text(whole->config(), plan.config));
+  if (!args.json) fmt::print("{}", plan_text(args.spec, whole->config(), plan.config));
   if (!args.json && args.spec.mask)
     fmt::print("  {:<10} {} by {}\n", "zeros", sparsity_text(args.spec.mask->sparsity),
                args.spec.mask->method);
   if (args.dry_run) return;
-  if (args.output.empty()) throw Error("no output; expected -o FOLDER");
+  if (args.output.empty()) throw Error("no output; expected -o PATH");
   if (!args.overwrite) refuse_existing(args.output);
   std::optional<ProofMaterial> proof;
   if (!args.prove.corpus.empty()) proof = prepare_proof(args.prove, *checkpoint);
@@ -197,7 +192,10 @@ void add_prune_command(CLI::App& app) {
       "prune", "Cuts heads, channels or blocks out of a model, or makes zeros: a Hugging Face folder");
   command->add_option("model", args->model, "Hugging Face folder or .gguf")->required();
   command->add_option("--heads", args->spec.shares.heads,
-                      "share of the query heads to cut, the same in every layer");
+                      "share of the query heads to cut, the same in every layer (but see --per-layer)");
+  command->add_flag(
+      "--per-layer", args->spec.per_layer,
+      "--heads is of all layers together; each keeps as many as its heads are worth. Written as GGUF");
   command->add_option("--ffn", args->spec.shares.ffn, "share of the feed-forward's channels to cut");
   command->add_option("--blocks", args->spec.shares.blocks, "share of the blocks to cut");
   command->add_flag("--groups", args->spec.shares.whole_groups,
@@ -235,8 +233,9 @@ void add_prune_command(CLI::App& app) {
                    "tokens of the calibration text to train what is left on afterwards, after the whole\n"
                    "model; a recipe says more (heal: in docs/recipes.md)")
       ->check(CLI::Range(int64_t(1), int64_t(1) << 40));
-  command->add_option("--for", args->target, "f32, f16 or bf16; default: as the model is");
-  command->add_option("-o,--output", args->output, "folder to write");
+  command->add_option("--for", args->target,
+                      "f32, f16, bf16 (a folder), gguf:f32, gguf:f16, gguf:bf16; default: as the model is");
+  command->add_option("-o,--output", args->output, "folder (or GGUF file) to write");
   command->add_option("--prove", args->prove.corpus,
                       "text to prove on: perplexity and divergence, before and after");
   command->add_option("--prove-windows", args->prove.windows, "windows of 512 tokens, 0: all")
@@ -254,6 +253,7 @@ void add_prune_command(CLI::App& app) {
       "  edgeq prune models/llama --heads 0.33 --calibration text.txt -o llama-pruned\n"
       "  edgeq prune models/llama --ffn 0.25 --calibration text.txt --prove test.txt -o llama-narrow\n"
       "  edgeq prune models/llama --heads 0.33 --calibration text.txt --heal 500000 -o llama-healed\n"
+      "  edgeq prune models/llama --heads 0.4 --per-layer --calibration text.txt -o llama-pruned.gguf\n"
       "  edgeq prune models/llama --vocab-unused --calibration text.txt -o llama-english\n"
       "  edgeq prune models/llama --budget parameters=100M --of heads,ffn,blocks -o llama-100m\n"
       "  edgeq prune models/llama --nm 2:4 --mask sparsegpt --calibration text.txt -o llama-2of4\n"

@@ -117,7 +117,7 @@ void quantize(const QuantizeArgs& args) {
         trim_vocabulary(checkpoint, *recipe.prune->vocab, recipe.calibration.corpus).checkpoint;
   if (recipe.prune)
     recipe.prune = within_budget(*recipe.prune, checkpoint->config(), float_target_of(*checkpoint));
-  const std::vector<Job> jobs =
+  std::vector<Job> jobs =
       plan_jobs(args, recipe, recipe.prune ? *planned_checkpoint(*recipe.prune, checkpoint) : *checkpoint);
   if (args.dry_run) {
     for (const Job& job : jobs) print_plan(job.plan, job.output);
@@ -159,6 +159,7 @@ void quantize(const QuantizeArgs& args) {
     pruning = prune_report(*recipe.prune, whole, pruned->model()->cuts());
     checkpoint = pruned->checkpoint();
     stages.push_back({"pruned", checkpoint, pruned->seconds()});
+    if (recipe.prune->per_layer) jobs = plan_jobs(args, recipe, *checkpoint);
   }
   if (heal) {
     Distilled done = heal->run(checkpoint, bar);

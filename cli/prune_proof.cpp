@@ -32,18 +32,23 @@ PruneReport prune_report(const PruneSpec& spec, const ModelConfig& before, const
   PruneReport r{.score = spec.shares.heads != 0 || spec.shares.ffn != 0 ? spec.score : "",
                 .block_score = spec.shares.blocks != 0 ? spec.block_score : "",
                 .compensated = compensates(spec),
+                .per_layer = spec.per_layer,
                 .weights_before = before.weight_count(),
                 .weights_after = after.weight_count(),
-                .heads_before = before.layers[0].heads,
-                .heads_after = after.layers[0].heads,
-                .kv_heads_before = before.layers[0].kv_heads,
-                .kv_heads_after = after.layers[0].kv_heads,
                 .channels_before = before.layers[0].ffn,
                 .channels_after = after.layers[0].ffn,
                 .tokens_before = before.vocab,
                 .tokens_after = after.vocab,
                 .blocks_before = std::ssize(before.layers),
                 .blocks_after = std::ssize(after.layers)};
+  // The first layer stands for all where they are alike.
+  for (size_t l = 0; l < (spec.per_layer ? after.layers.size() : 1); ++l) {
+    const LayerShape &was = before.layers[size_t(cuts.layers[l].block)], &is = after.layers[l];
+    r.heads_before += was.heads;
+    r.heads_after += is.heads;
+    r.kv_heads_before += was.kv_heads;
+    r.kv_heads_after += is.kv_heads;
+  }
   std::vector<int64_t> blocks;
   for (const LayerCut& layer : cuts.layers) {
     r.layers.push_back(layer.block);

@@ -103,6 +103,7 @@ ordered_json pruning_json(const PruneReport& p) {
                  {"block_score", p.block_score},
                  {"compensated", p.compensated},
                  {"weights", {{"before", p.weights_before}, {"after", p.weights_after}}},
+                 {"per_layer", p.per_layer},
                  {"heads", {{"before", p.heads_before}, {"after", p.heads_after}}},
                  {"kv_heads", {{"before", p.kv_heads_before}, {"after", p.kv_heads_after}}},
                  {"channels", {{"before", p.channels_before}, {"after", p.channels_after}}},

@@ -56,7 +56,8 @@ std::string prune_summary(const PruneReport& r) {
   return fmt::format(
       "weights {:.1f} M of {:.1f} M (-{:.1f} %){}{}{}{}{}; {}", 1e-6 * double(r.weights_after),
       1e-6 * double(r.weights_before), 100 * (1 - double(r.weights_after) / double(r.weights_before)),
-      part("tokens", r.tokens_before, r.tokens_after), part("heads", r.heads_before, r.heads_after),
+      part("tokens", r.tokens_before, r.tokens_after),
+      part(r.per_layer ? "heads of all layers" : "heads", r.heads_before, r.heads_after),
       part("KV heads", r.kv_heads_before, r.kv_heads_after),
       part("channels", r.channels_before, r.channels_after), part("blocks", r.blocks_before, r.blocks_after),
       r.compensated ? "what is left makes up for what is gone" : "cut only");

@@ -21,6 +21,7 @@ struct ZerosOfSite {
 struct PruneReport {
   std::string score, block_score;  // names; "" where nothing of the kind was cut
   bool compensated = false;
+  bool per_layer = false;  // layers keep different numbers of heads; those below are of all together
   int64_t weights_before = 0, weights_after = 0;
   int64_t heads_before = 0, heads_after = 0;  // of each layer
   int64_t kv_heads_before = 0, kv_heads_after = 0, channels_before = 0, channels_after = 0;

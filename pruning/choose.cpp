@@ -56,6 +56,8 @@ Kept eliminate_heads(const UnitFacts& facts, const LayerShape& before, const Lay
   return kept;
 }
 
+}  // namespace
+
 Kept best_heads(const std::vector<double>& scores, const LayerShape& before, const LayerShape& after) {
   const int64_t group = before.heads / before.kv_heads, group_after = after.heads / after.kv_heads;
   std::vector<std::vector<int64_t>> heads;  // that stay if their KV head does
@@ -70,8 +72,6 @@ Kept best_heads(const std::vector<double>& scores, const LayerShape& before, con
     kept.heads.insert(kept.heads.end(), heads[size_t(kv)].begin(), heads[size_t(kv)].end());
   return kept;
 }
-
-}  // namespace
 
 Choice choose_heads(const ScoreEntry& score, const UnitFacts& facts, const LayerShape& before,
                     const LayerShape& after) {

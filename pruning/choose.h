@@ -16,6 +16,11 @@ struct Choice {
   std::vector<double> scores;  // [units]
 };
 
+// The heads of the highest scores, [heads], that the shape `after` has room for: every KV head that stays
+// keeps its best query heads, and those stay whose kept query heads are worth most together. Ties stay in
+// order.
+Kept best_heads(const std::vector<double>& scores, const LayerShape& before, const LayerShape& after);
+
 // Every KV head keeps its best query heads; when KV heads go as well, those stay whose query heads are worth
 // most together. Ties stay in the order of the units.
 Choice choose_heads(const ScoreEntry& score, const UnitFacts& facts, const LayerShape& before,

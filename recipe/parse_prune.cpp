@@ -33,6 +33,7 @@ PruneSpec parse_prune(const YamlReader& reader, const YAML::Node& node) {
   std::string kinds;
   reader.map(node, "prune",
              {{"heads", [&](const YAML::Node& n) { spec.shares.heads = reader.positive(n, "heads", 1); }},
+              {"per_layer", [&](const YAML::Node& n) { spec.per_layer = reader.flag(n, "per_layer"); }},
               {"ffn", [&](const YAML::Node& n) { spec.shares.ffn = reader.positive(n, "ffn", 1); }},
               {"blocks", [&](const YAML::Node& n) { spec.shares.blocks = reader.positive(n, "blocks", 1); }},
               {"groups", [&](const YAML::Node& n) { spec.shares.whole_groups = reader.flag(n, "groups"); }},
@@ -68,6 +69,11 @@ PruneSpec parse_prune(const YamlReader& reader, const YAML::Node& node) {
                  reader.at(n, [&] { block_score(spec.block_score); });
                }},
               {"compensate", [&](const YAML::Node& n) { spec.compensate = reader.flag(n, "compensate"); }}});
+  if (spec.per_layer && spec.shares.heads == 0)
+    reader.fail(node, "per_layer shares out heads, and there is no share of them, such as heads: 0.4");
+  if (spec.per_layer && spec.budget)
+    reader.fail(
+        node, "per_layer shares out the share of heads, and a budget finds its own; expected one of the two");
   if (!mask.empty() && !sparsity) reader.fail(node, "mask says how, but not how much; add sparsity or nm");
   if (sparsity) spec.mask = MaskSpec{.sparsity = *sparsity};
   if (!mask.empty()) spec.mask->method = mask;

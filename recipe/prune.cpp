@@ -18,23 +18,40 @@
 #include "pruning/choose.h"
 #include "pruning/mask.h"
 #include "recipe/gates.h"
+#include "recipe/spread_heads.h"
 #include "recipe/walk.h"
 
 namespace edgeq {
 namespace {
 
 constexpr char kBlocksPart[] = "blocks", kZeros[] = "zeros.";
+constexpr std::string_view kSpreadScore = "taylor";  // compares across layers
 
 bool prunes_units(const PruneSpec& spec) { return spec.shares.heads != 0 || spec.shares.ffn != 0; }
 
 Loss loss_of(const PruneSpec& spec) {
-  const Loss units = prunes_units(spec) ? unit_score(spec.score).loss : Loss::none;
-  const Loss blocks = spec.shares.blocks != 0 ? block_score(spec.block_score).loss : Loss::none;
-  if (units != Loss::none && blocks != Loss::none && units != blocks)
-    throw Error(
-        fmt::format("scores {} and {} read gradients of different losses; expected one of them, or another",
-                    spec.score, spec.block_score));
-  return units != Loss::none ? units : blocks;
+  Loss loss = Loss::none;
+  std::string_view reader;
+  const auto add = [&](std::string_view name, Loss wanted) {
+    if (wanted == Loss::none) return;
+    if (loss != Loss::none && loss != wanted)
+      throw Error(
+          fmt::format("scores {} and {} read gradients of different losses; expected one of them, or another",
+                      reader, name));
+    loss = wanted;
+    reader = name;
+  };
+  if (prunes_units(spec)) add(spec.score, unit_score(spec.score).loss);
+  if (spec.shares.blocks != 0) add(spec.block_score, block_score(spec.block_score).loss);
+  if (spec.per_layer) add(kSpreadScore, unit_score(kSpreadScore).loss);
+  return loss;
+}
+
+// What is known before a text is read: layers that are to differ keep all heads.
+CutShares planned_shares(const PruneSpec& spec) {
+  CutShares shares = spec.shares;
+  if (spec.per_layer) shares.heads = 0;
+  return shares;
 }
 
 // config: of what is left to mask.
@@ -94,7 +111,12 @@ class Pruning {
     }
     Cuts cuts;
     const std::vector<int> blocks = choose_blocks(cuts.block_scores);
-    cuts.config = config_after(in_.model.config(), blocks, spec_.shares);
+    cuts.config = config_after(in_.model.config(), blocks, planned_shares(spec_));
+    if (spec_.per_layer) {
+      std::vector<std::vector<double>> worth;
+      for (const int b : blocks) worth.push_back(gates_[size_t(b)].heads.square);
+      spread_heads(cuts.config.layers, worth, spec_.shares.heads, spec_.shares.whole_groups);
+    }
     if (prune_needs_text(spec_) &&
         std::ranges::any_of(blocks, [&](int b) { return !journal_.has(layer_part(b)); }))
       streams_ = std::make_unique<Streams>(in_.model, in_.windows, in_.model.ends(),
@@ -312,12 +334,14 @@ Cuts plan_cuts(const PruneSpec& spec, const ModelConfig& config) {
     throw Error("nothing to prune; expected a share of heads, ffn or blocks, a budget or a mask")
         .set_hint("such as --heads 0.33 or --nm 2:4");
   check_shares(spec.shares, config);
+  if (spec.per_layer && spec.shares.heads == 0)
+    throw Error("heads per layer, and no share of heads; expected one, such as 0.4");
   loss_of(spec);
   const int64_t stay = blocks_after(std::ssize(config.layers), spec.shares.blocks);
   Cuts cuts;
   std::vector<int> blocks(size_t(stay), 0);
   std::iota(blocks.begin(), blocks.end(), 0);
-  cuts.config = config_after(config, blocks, spec.shares);
+  cuts.config = config_after(config, blocks, planned_shares(spec));
   if (spec.mask) check_mask(*spec.mask, cuts.config);
   for (const int b : blocks) {
     LayerCut& cut = cuts.layers.emplace_back(LayerCut{.block = b,
@@ -340,10 +364,11 @@ std::string prune_key(const PruneSpec& spec) {
                                                      : fmt::format("vocab {}\n", spec.vocab->share);
   const std::string mask =
       spec.mask ? fmt::format("mask {} {}\n", spec.mask->method, sparsity_text(spec.mask->sparsity)) : "";
-  return fmt::format("heads {} groups {} ffn {} multiple {} blocks {} scores {} {} compensate {} {} {}\n{}{}",
-                     spec.shares.heads, spec.shares.whole_groups, spec.shares.ffn,
-                     spec.shares.channel_multiple, spec.shares.blocks, spec.score, spec.block_score,
-                     spec.compensate, spec.compensation.damping, spec.compensation.residual, mask, vocab);
+  return fmt::format(
+      "heads {}{} groups {} ffn {} multiple {} blocks {} scores {} {} compensate {} {} {}\n{}{}",
+      spec.shares.heads, spec.per_layer ? " per layer" : "", spec.shares.whole_groups, spec.shares.ffn,
+      spec.shares.channel_multiple, spec.shares.blocks, spec.score, spec.block_score, spec.compensate,
+      spec.compensation.damping, spec.compensation.residual, mask, vocab);
 }
 
 Cuts prune(const PruneInputs& in, Journal& journal, const Progress& progress) {

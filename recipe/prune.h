@@ -52,8 +52,8 @@ bool prune_needs_gradients(const PruneSpec& spec);
 // Throws Error for a spec whose result cannot be trained afterwards.
 void check_healable(const PruneSpec& spec);
 
-// What is known before any work: the config of what will stay, its blocks being the first ones. Throws Error
-// as above.
+// What is known before any work: the config of what will stay, its blocks being the first ones, with all
+// heads where layers are to keep different numbers. Throws Error as above.
 Cuts plan_cuts(const PruneSpec& spec, const ModelConfig& config);
 
 // All that the weights depend on besides model and text, for the journal's key.

@@ -49,8 +49,31 @@ std::string float_target_of(const Checkpoint& checkpoint) {
   return dtype == DType::bf16 ? "bf16" : "f32";
 }
 
+std::shared_ptr<const Target> pruned_target(const PruneSpec& spec, const Checkpoint& checkpoint,
+                                            std::string_view name) {
+  const std::string own = float_target_of(checkpoint);
+  if (name.empty()) return parse_target(spec.per_layer ? "gguf:" + own : own);
+  constexpr std::string_view kGguf = "gguf:";
+  const bool gguf = name.starts_with(kGguf);
+  const std::string_view type = gguf ? name.substr(kGguf.size()) : name;
+  if (type != "f32" && type != "f16" && type != "bf16")
+    throw Error(fmt::format("--for is {}; a pruned model is written as f32, f16, bf16 or one of these with "
+                            "gguf: before it",
+                            name))
+        .set_hint("quantize it afterwards, or in one recipe with a prune stage");
+  if (spec.per_layer && !gguf)
+    throw Error(fmt::format("no config of a folder says layers with different numbers of heads, and --for is "
+                            "{}; expected gguf:{}",
+                            name, type))
+        .set_hint("or quantize it in one recipe with a prune stage: packed files hold any layers");
+  return parse_target(name);
+}
+
 PruneSpec within_budget(const PruneSpec& spec, const ModelConfig& config, std::string_view target) {
   if (!spec.budget) return spec;
+  if (spec.per_layer)
+    throw Error(
+        "heads per layer are shared out by their share, and there is a budget; expected one of the two");
   std::vector<UnitKind> kinds = spec.budget->of;
   for (const UnitKind kind : kinds)
     if (spec.shares.*share_of(kind) != 0)
@@ -64,11 +87,13 @@ PruneSpec within_budget(const PruneSpec& spec, const ModelConfig& config, std::s
     throw Error("a budget, and shares of heads and ffn, leave nothing to choose; expected one of the two");
   PruneSpec found = spec;
   found.budget.reset();
-  found.shares = shares_within(spec.budget->limit, kinds, spec.shares, config, target == "f32" ? 4 : 2);
+  found.shares =
+      shares_within(spec.budget->limit, kinds, spec.shares, config, target.ends_with("f32") ? 4 : 2);
   return found;
 }
 
 void require_config(const PruneSpec& spec, const ModelConfig& before) {
+  if (spec.per_layer) return;
   const ModelConfig config = plan_cuts(spec, before).config;
   try {
     hf_config_json(config, TokenizerData(), DType::f32, "");

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "core/progress.h"
+#include "models/target.h"
 #include "recipe/calibrate.h"
 #include "recipe/pruned_model.h"
 
@@ -23,12 +24,16 @@ struct PruneJob {
 
 // Of edgeq's targets the float folder whose type the checkpoint's weights have: "f32", "f16" or "bf16".
 std::string float_target_of(const Checkpoint& checkpoint);
+// The targets that a pruned model can be written as: a folder, or a GGUF file, of that type, where layers
+// differ a GGUF file, whose keys may be arrays. Throws Error for any other name; "": the checkpoint's type.
+std::shared_ptr<const Target> pruned_target(const PruneSpec& spec, const Checkpoint& checkpoint,
+                                            std::string_view name);
 
-// The spec with shares in the place of its budget, if it has one. target: f32, f16 or bf16, of which bytes
-// are. Throws Error when the budget cannot be met.
+// The spec with shares in the place of its budget, if it has one. target: a name of
+// pruned_target(), of whose type bytes are. Throws Error when the budget cannot be met.
 PruneSpec within_budget(const PruneSpec& spec, const ModelConfig& config, std::string_view target);
 
-// Throws Error when no config of that folder describes what would be left.
+// Throws Error when no config of a folder describes what would be left, where it has to.
 void require_config(const PruneSpec& spec, const ModelConfig& config);
 
 // The journal of a pruning in `folder`, and the pruned model in it once prune() has run on it.

@@ -29,6 +29,8 @@ struct PruneBudget {
 
 struct PruneSpec {
   CutShares shares;
+  bool per_layer = false;             // shares.heads is of all layers together, which keep different numbers
+                                      // (recipe/spread_heads.h)
   std::optional<PruneBudget> budget;  // until within_budget() has found them
   std::optional<MaskSpec> mask;
   std::optional<VocabularyCut> vocab;     // before all else (recipe/trimmed_model.h)

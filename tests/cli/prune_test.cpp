@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <numeric>
 
 #include "models/import.h"
 #include "tests/cli/binaries.h"
@@ -58,6 +59,37 @@ TEST(Prune, AThirdOfTheHeadsGoesAndTheRestMakesUpForThem) {
   const Outcome gguf = edgeq("convert " + output + " --to gguf -o " + dir.file("pruned.gguf"));
   EXPECT_EQ(gguf.code, 0) << gguf.err;
   EXPECT_EQ(edgeq("run " + output + " --prompt 'She was' --tokens 4 --greedy").code, 0);
+}
+
+TEST(Prune, LayersKeepDifferentNumbersOfHeadsWhereThatIsAsked) {
+  const TempDir dir;
+  const std::string output = dir.file("pruned.gguf");
+  const auto report = report_of("--heads 0.42 --per-layer", output);  // 10 of 24: no equal layers say that
+  const auto& pruning = report.at("pruning");
+  EXPECT_EQ(pruning.at("per_layer"), true);
+  EXPECT_EQ(pruning.at("heads").at("before"), 24);
+  EXPECT_EQ(pruning.at("heads").at("after"), 14);
+  EXPECT_LT(kl_of(report, "cut, compensated"), kl_of(report, "plain cut"));
+  const auto written = open_checkpoint(output);
+  std::vector<int64_t> heads;
+  for (const LayerShape& layer : written->config().layers) heads.push_back(layer.heads);
+  EXPECT_EQ(std::accumulate(heads.begin(), heads.end(), int64_t(0)), 14);
+  EXPECT_THAT(heads, testing::Contains(testing::Ne(heads[0])));
+  expect_error(edgeq(kPrune + "--heads 0.42 --per-layer --for bf16 -o " + dir.file("folder")),
+               "expected gguf:bf16");
+  expect_error(edgeq(kPrune + "--per-layer --ffn 0.1 -o " + dir.file("none")), "no share of heads");
+
+  // Healed and quantized in one recipe.
+  const std::string recipe =
+      dir.write("r.yaml",
+                "prune: {heads: 0.42, per_layer: true}\nheal: {train: {tokens: 2000, batch: 2}}\n"
+                "calibration: {windows: 4, tokens: 256}\n"
+                "rules: [{match: \"*\", quantizer: rtn, scheme: int8-g32-sym}]\n");
+  const std::string packed = dir.file("pruned.packed");
+  const Outcome made =
+      edgeq("quantize " + recipe + " --model " + kTiny + " --calibration " + kTinyText + " -o " + packed);
+  EXPECT_EQ(made.code, 0) << made.err;
+  EXPECT_EQ(edgeq("run " + packed + " --prompt 'She was' --tokens 4 --greedy").code, 0);
 }
 
 TEST(Prune, ChannelsAndBlocksGoToo) {
