@@ -19,6 +19,7 @@
 #include "formats/output_folder.h"
 #include "formats/staged_output.h"
 #include "recipe/prune_model.h"
+#include "recipe/prune_options.h"
 #include "recipe/trimmed_model.h"
 
 namespace edgeq {
@@ -66,30 +67,6 @@ std::optional<VocabularyCut> vocabulary_cut(const PruneArgs& args) {
   return args.vocab.empty() ? std::nullopt : std::optional(parse_vocabulary_cut(args.vocab));
 }
 
-std::optional<PruneBudget> prune_budget(const PruneArgs& args) {
-  if (args.budget.empty()) {
-    if (!args.kinds.empty()) throw Error("--of says what a budget may cut; expected --budget too");
-    return std::nullopt;
-  }
-  PruneBudget budget{.limit = parse_size_limit(args.budget), .of = {}};
-  if (!args.kinds.empty()) budget.of = parse_unit_kinds(args.kinds);
-  return budget;
-}
-
-// Throws Error for options of masks that do not go together.
-std::optional<MaskSpec> mask_spec(const PruneArgs& args) {
-  if (args.sparsity.empty() && args.pattern.empty()) {
-    if (!args.mask.empty()) throw Error("--mask says how, but not how much; expected --sparsity or --nm too");
-    return std::nullopt;
-  }
-  if (!args.sparsity.empty() && !args.pattern.empty())
-    throw Error("both --sparsity and --nm; expected one of the two");
-  MaskSpec mask;
-  mask.sparsity = args.pattern.empty() ? parse_share(args.sparsity) : parse_pattern(args.pattern);
-  if (!args.mask.empty()) mask.method = args.mask;
-  return mask;
-}
-
 // Short sequences and small batches: many steps of few tokens heal better than few steps of many. The rate
 // falls with the width (muP, arXiv 2203.03466): from what did best on widths of 192 and 576.
 TrainingSpec healing(int64_t tokens, const ModelConfig& config) {
@@ -107,7 +84,7 @@ void prune_command(PruneArgs& args) {
   if (args.threads != 0) set_thread_count(args.threads);
   args.output = without_slash(args.output);
   args.spec.compensate = !args.plain;
-  args.spec.mask = mask_spec(args);
+  args.spec.mask = mask_spec(args.sparsity, args.pattern, args.mask);
   if (args.heal != 0) check_healable(args.spec);
   const std::shared_ptr<const Checkpoint> whole = open_checkpoint(args.model);
   std::shared_ptr<const Checkpoint> checkpoint = whole;
@@ -118,7 +95,8 @@ void prune_command(PruneArgs& args) {
     if (!args.json) fmt::print("{} of the {} tokens are in the text\n", trimmed.seen, whole->config().vocab);
   }
   const auto target = pruned_target(args.spec, *checkpoint, args.target);
-  args.spec.budget = prune_budget(args);
+  args.spec.budget = prune_budget(
+      args.budget.empty() ? std::nullopt : std::optional(parse_size_limit(args.budget)), args.kinds);
   args.spec = within_budget(args.spec, checkpoint->config(), target->name());
   const Cuts plan = plan_cuts(args.spec, checkpoint->config());
   require_config(args.spec, checkpoint->config());

@@ -4,33 +4,26 @@
 #include <yaml-cpp/yaml.h>
 
 #include "pruning/score.h"
+#include "recipe/prune_options.h"
 
 namespace edgeq {
 
 PruneSpec parse_prune(const YamlReader& reader, const YAML::Node& node) {
   PruneSpec spec;
-  std::optional<Sparsity> sparsity;
-  std::string mask;
-  const auto zeros = [&](const YAML::Node& n, const char* key, Sparsity (*parse)(std::string_view)) {
-    if (sparsity) reader.fail(n, "both sparsity and nm; expected one of the two");
-    const std::string text = reader.scalar(n, key);
-    sparsity = reader.at(n, [&] { return parse(text); });
-  };
+  std::string sparsity, pattern, mask, kinds;
+  std::optional<SizeLimit> most;
   const auto budget = [&](const YAML::Node& n) {
     const auto limit = [&](const char* unit) {
-      return [&, unit](const YAML::Node& most) {
-        if (spec.budget) reader.fail(most, "a budget has one of parameters, bytes and macs");
-        const std::string text = reader.scalar(most, unit);
-        spec.budget =
-            PruneBudget{.limit = reader.at(most, [&] { return parse_size_limit(unit, text); }), .of = {}};
+      return [&, unit](const YAML::Node& size) {
+        if (most) reader.fail(size, "a budget has one of parameters, bytes and macs");
+        const std::string text = reader.scalar(size, unit);
+        most = reader.at(size, [&] { return parse_size_limit(unit, text); });
       };
     };
     reader.map(n, "budget",
                {{"parameters", limit("parameters")}, {"bytes", limit("bytes")}, {"macs", limit("macs")}});
-    if (!spec.budget)
-      reader.fail(n, "budget needs one of parameters, bytes and macs, such as {parameters: 100M}");
+    if (!most) reader.fail(n, "budget needs one of parameters, bytes and macs, such as {parameters: 100M}");
   };
-  std::string kinds;
   reader.map(node, "prune",
              {{"heads", [&](const YAML::Node& n) { spec.shares.heads = reader.positive(n, "heads", 1); }},
               {"per_layer", [&](const YAML::Node& n) { spec.per_layer = reader.flag(n, "per_layer"); }},
@@ -51,13 +44,9 @@ PruneSpec parse_prune(const YamlReader& reader, const YAML::Node& node) {
                  const std::string text = reader.scalar(n, "vocab");
                  spec.vocab = reader.at(n, [&] { return parse_vocabulary_cut(text); });
                }},
-              {"sparsity", [&](const YAML::Node& n) { zeros(n, "sparsity", parse_share); }},
-              {"nm", [&](const YAML::Node& n) { zeros(n, "nm", parse_pattern); }},
-              {"mask",
-               [&](const YAML::Node& n) {
-                 mask = reader.scalar(n, "mask");
-                 reader.at(n, [&] { mask_method(mask); });
-               }},
+              {"sparsity", [&](const YAML::Node& n) { sparsity = reader.scalar(n, "sparsity"); }},
+              {"nm", [&](const YAML::Node& n) { pattern = reader.scalar(n, "nm"); }},
+              {"mask", [&](const YAML::Node& n) { mask = reader.scalar(n, "mask"); }},
               {"score",
                [&](const YAML::Node& n) {
                  spec.score = reader.scalar(n, "score");
@@ -69,16 +58,10 @@ PruneSpec parse_prune(const YamlReader& reader, const YAML::Node& node) {
                  reader.at(n, [&] { block_score(spec.block_score); });
                }},
               {"compensate", [&](const YAML::Node& n) { spec.compensate = reader.flag(n, "compensate"); }}});
-  if (spec.per_layer && spec.shares.heads == 0)
-    reader.fail(node, "per_layer shares out heads, and there is no share of them, such as heads: 0.4");
-  if (spec.per_layer && spec.budget)
-    reader.fail(
-        node, "per_layer shares out the share of heads, and a budget finds its own; expected one of the two");
-  if (!mask.empty() && !sparsity) reader.fail(node, "mask says how, but not how much; add sparsity or nm");
-  if (sparsity) spec.mask = MaskSpec{.sparsity = *sparsity};
-  if (!mask.empty()) spec.mask->method = mask;
-  if (!kinds.empty() && !spec.budget) reader.fail(node, "of says what a budget may cut, and there is none");
-  if (!kinds.empty()) spec.budget->of = reader.at(node, [&] { return parse_unit_kinds(kinds); });
+  reader.at(node, [&] {
+    spec.mask = mask_spec(sparsity, pattern, mask);
+    spec.budget = prune_budget(most, kinds);
+  });
   if (!spec.shares.any() && !spec.mask && !spec.budget && !spec.vocab)
     reader.fail(node,
                 "prune needs a share of heads, ffn or blocks, a budget or a mask, such as {heads: 0.33} or "

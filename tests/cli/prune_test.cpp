@@ -248,7 +248,7 @@ TEST(Prune, IsAStageOfARecipe) {
   expect_error(refused("{nm: \"4:2\"}"), "bad.yaml:1: pattern is \"4:2\"");
   expect_error(refused("{sparsity: 1}"), "bad.yaml:1: sparsity is \"1\"");
   expect_error(refused("{sparsity: 0.5, nm: \"2:4\"}"), "both sparsity and nm");
-  expect_error(refused("{heads: 0.33, mask: wanda}"), "add sparsity or nm");
+  expect_error(refused("{heads: 0.33, mask: wanda}"), "expected sparsity or nm too");
   expect_error(refused("{sparsity: 0.5, mask: wandb}"), "bad.yaml:1: unknown mask \"wandb\"");
   expect_error(refused("{heads: nan}"), "bad.yaml:1");
   expect_error(refused("{heads: 0.17}"), "which no config says");
@@ -351,13 +351,13 @@ TEST(Prune, WhatCannotBeIsOneLineAndNoFolder) {
                "cannot be met by cutting heads, ffn; the least is");
   expect_error(edgeq(kPrune + "--budget parameters=1G" + output), "nothing is to go");
   expect_error(edgeq(kPrune + "--budget parameters=1M --of head" + output), "expected heads, ffn or blocks");
-  expect_error(edgeq(kPrune + "--of heads" + output), "expected --budget too");
+  expect_error(edgeq(kPrune + "--of heads" + output), "expected a budget too");
   expect_error(edgeq(kPrune + "--budget parameters=1M --of ffn --ffn 0.2" + output),
                "both a share of ffn and a budget");
   expect_error(edgeq(kPrune + "--nm 2:5" + output), "layers.0.attn.q_proj: 2:5 does not divide 192 columns");
   expect_error(edgeq(kPrune + "--nm 2:4 --sparsity 0.5" + output), "expected one of the two");
   expect_error(edgeq(kPrune + "--nm 2:4 --heal 1000" + output), "zeros of a mask would be gone");
-  expect_error(edgeq(kPrune + "--heads 0.33 --mask wanda" + output), "expected --sparsity or --nm too");
+  expect_error(edgeq(kPrune + "--heads 0.33 --mask wanda" + output), "expected sparsity or nm too");
   expect_error(edgeq(kPrune + "--nm 2:4 --mask wandb" + output), "unknown mask \"wandb\"");
   expect_error(edgeq(kPrune + "--heads 0.33 --blocks 0.25 --score gate --block-score taylor" + output),
                "different losses");
