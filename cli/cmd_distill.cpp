@@ -44,7 +44,10 @@ std::string plan_text(const DistillRecipe& recipe, const Beginning& beginning, c
                   beginning.student.config.layers.size(),
                   beginning.codes.empty()
                       ? ""
-                      : fmt::format(", {} sites trained through their rounding", beginning.codes.size()));
+                      : fmt::format(", {} sites trained through their rounding{}", beginning.codes.size(),
+                                    beginning.inputs == Activations::f32
+                                        ? ""
+                                        : fmt::format(", inputs {}", activations_text(beginning.inputs))));
   text += fmt::format("data         {}\n", data_text(data));
   if (train.teacher_cache)
     text += fmt::format(

@@ -5,12 +5,17 @@
 
 namespace edgeq {
 
-Weights weights_of(const FloatModel& model, std::span<const at::Tensor> tensors, Arithmetic arithmetic) {
+Weights weights_of(const FloatModel& model, std::span<const at::Tensor> tensors, Arithmetic arithmetic,
+                   const InputRounding& inputs) {
   size_t next = 0;
   const auto take = [&](const Tensor& like) { return like.empty() ? at::Tensor() : tensors[next++]; };
   const bool bf16 = arithmetic == Arithmetic::bf16;
+  const auto inputs_of = [&](const std::string& site) {
+    return inputs.sites.contains(site) ? inputs.activations : Activations::f32;
+  };
   const auto take_site = [&](const Site& site) {
-    LinearTensors linear{.weight = take(site.weight), .bias = {}, .bf16 = bf16};
+    LinearTensors linear{
+        .weight = take(site.weight), .bias = {}, .bf16 = bf16, .inputs = inputs_of(site.name)};
     linear.bias = take(site.bias);
     return linear;
   };
@@ -28,7 +33,10 @@ Weights weights_of(const FloatModel& model, std::span<const at::Tensor> tensors,
     for (const NamedTensor& other : block.others)
       vector_of(layer, block.index, other.name) = take(other.tensor);
   }
-  weights.head = model.config.tied_head ? LinearTensors{.weight = weights.embedding, .bias = {}, .bf16 = bf16}
+  weights.head = model.config.tied_head ? LinearTensors{.weight = weights.embedding,
+                                                        .bias = {},
+                                                        .bf16 = bf16,
+                                                        .inputs = inputs_of(model.ends.embedding.name)}
                                         : take_site(model.ends.head);
   EDGEQ_CHECK(next == tensors.size(), "every parameter has its place");
   return weights;

@@ -7,7 +7,10 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
+#include <set>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "distill/float_model.h"
@@ -25,9 +28,17 @@ struct Weights {
   LinearTensors head;
 };
 
+// Where the inputs of products are rounded as well, as the runtime will round them.
+struct InputRounding {
+  Activations activations = Activations::f32;
+  std::set<std::string, std::less<>> sites =
+      {};  // whose codes are trained; "embedding": where it is the head
+};
+
 // `tensors` in the order of parameters_of(model); of `model` only names and shapes are read. With bf16
 // products the matrices of blocks and head may be bf16 themselves.
-Weights weights_of(const FloatModel& model, std::span<const at::Tensor> tensors, Arithmetic arithmetic);
+Weights weights_of(const FloatModel& model, std::span<const at::Tensor> tensors, Arithmetic arithmetic,
+                   const InputRounding& inputs = {});
 // bf16 where the CPU has instructions for it, f32 elsewhere.
 Arithmetic runnable(Arithmetic arithmetic);
 // What a parameter is multiplied as: matrices of blocks and head are rounded under bf16, all else is f32.

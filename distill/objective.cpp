@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "core/error.h"
 #include "core/random.h"
@@ -54,10 +55,11 @@ void check_relation(int64_t heads, const FloatModel& model, std::string_view who
 }  // namespace
 
 Objective::Objective(const TrainSpec& spec, const FloatModel& student, FloatModel* teacher,
-                     int64_t common_vocab)
+                     int64_t common_vocab, InputRounding inputs)
     : terms_(spec.losses),
       form_(spec.teacher_cache),
       arithmetic_(runnable(spec.arithmetic)),
+      inputs_(std::move(inputs)),
       student_(student),
       common_(common_vocab),
       span_(spec.checkpoint_blocks > 0 ? spec.checkpoint_blocks : std::ssize(student.blocks)),
@@ -79,6 +81,10 @@ Objective::Objective(const TrainSpec& spec, const FloatModel& student, FloatMode
     check_relation(heads_of(*term, student), student, "student");
     check_relation(heads_of(*term, student), *teacher, "teacher");
   }
+}
+
+Weights Objective::weights_from(std::span<const at::Tensor> tensors) const {
+  return weights_of(student_, tensors, arithmetic_, inputs_);
 }
 
 double Objective::divisor(size_t term, const StepCounts& counts) const {
@@ -134,7 +140,7 @@ Piece Objective::differentiate(const Sequence& sequence, std::span<const at::Ten
     leaves.push_back(tensor.detach().requires_grad_(tensor.requires_grad()));
   const size_t own = leaves.size() - beside_.size();
   const std::span<const at::Tensor> beside = std::span(leaves).subspan(own);
-  const Weights weights = weights_of(student_, std::span<const at::Tensor>(leaves).first(own), arithmetic_);
+  const Weights weights = weights_from(std::span<const at::Tensor>(leaves).first(own));
   const Predictions predictions = predictions_of(sequence);
   const at::Tensor rows = index_tensor(predictions.rows);
   const bool taught = kept == nullptr && std::ranges::any_of(terms_, needs_teacher, &LossTerm::kind);
@@ -185,7 +191,7 @@ Divergence Objective::measure(const Sequence& sequence, std::span<const at::Tens
                               at::Tensor& taught) const {
   const c10::AutoGradMode off(false);
   const size_t own = given.size() - beside_.size();
-  const Weights weights = weights_of(student_, given.first(own), arithmetic_);
+  const Weights weights = weights_from(given.first(own));
   const Predictions predictions = predictions_of(sequence);
   const at::Tensor rows = index_tensor(predictions.rows);
   if (teacher_ && !taught.defined()) taught = teacher_->read(sequence, rows);

@@ -32,8 +32,10 @@ struct StepCounts {
 
 class Objective {
  public:
-  // Models outlive it; of the student only shapes are read. teacher: null where no term needs one.
-  Objective(const TrainSpec& spec, const FloatModel& student, FloatModel* teacher, int64_t common_vocab);
+  // Models outlive it; of the student only shapes are read. teacher: null where no term needs one. inputs: of
+  // the student.
+  Objective(const TrainSpec& spec, const FloatModel& student, FloatModel* teacher, int64_t common_vocab,
+            InputRounding inputs);
 
   // Matrices that are trained beside the student: projections of hidden states, [student's, teacher's width].
   const std::vector<std::pair<std::string, at::Tensor>>& beside() const { return beside_; }
@@ -49,6 +51,7 @@ class Objective {
   Divergence measure(const Sequence& sequence, std::span<const at::Tensor> weights, at::Tensor& taught) const;
 
  private:
+  Weights weights_from(std::span<const at::Tensor> tensors) const;
   // Of a distribution that both models have in common: the term's sum, its gradient added.
   double add_term(size_t term, const at::Tensor& logits, const Predictions& predictions, const Lesson& lesson,
                   const TeacherRows* kept, double factor, const at::Tensor& gradient) const;
@@ -63,6 +66,7 @@ class Objective {
   const std::vector<LossTerm>& terms_;
   std::optional<TeacherForm> form_;  // of what is kept of the teacher
   Arithmetic arithmetic_;
+  InputRounding inputs_;
   const FloatModel& student_;
   int64_t common_, span_;
   Network network_;

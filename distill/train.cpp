@@ -46,12 +46,19 @@ std::vector<Slice> slices_of(const std::vector<Trained>& tensors) {
   return slices;
 }
 
+InputRounding inputs_of(const TrainInputs& in) {
+  InputRounding rounding{.activations = in.inputs};
+  if (in.codes != nullptr)
+    for (const auto& [site, codes] : *in.codes) rounding.sites.insert(site);
+  return rounding;
+}
+
 class Training {
  public:
   explicit Training(const TrainInputs& in)
       : in_(in),
         spec_(in.spec),
-        objective_(in.spec, in.student, in.teacher, in.common_vocab),
+        objective_(in.spec, in.student, in.teacher, in.common_vocab, inputs_of(in)),
         trainee_(in.student, in.adapters, in.codes, runnable(in.spec.arithmetic), in.spec.seed),
         checkpoint_((std::filesystem::path(in.folder) / kCheckpointFile).string()),
         best_((std::filesystem::path(in.folder) / kBestFile).string()),

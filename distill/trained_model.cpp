@@ -9,10 +9,11 @@
 
 namespace edgeq {
 
-TrainedModel::TrainedModel(FloatModel model, Codes codes, std::shared_ptr<const Checkpoint> like,
-                           std::string provenance)
+TrainedModel::TrainedModel(FloatModel model, Codes codes, Activations inputs,
+                           std::shared_ptr<const Checkpoint> like, std::string provenance)
     : model_(std::move(model)),
       codes_(std::move(codes)),
+      inputs_(inputs),
       like_(std::move(like)),
       provenance_(std::move(provenance)) {
   for (const Parameter& parameter : parameters_of(model_)) tensors_.emplace(parameter.name, parameter.values);

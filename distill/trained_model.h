@@ -13,12 +13,16 @@ namespace edgeq {
 
 class TrainedModel final : public CodedModel {
  public:
-  // like: whose tokenizer it has. provenance: JSON.
-  TrainedModel(FloatModel model, Codes codes, std::shared_ptr<const Checkpoint> like, std::string provenance);
+  // inputs: that the sites of `codes` were trained with. like: whose tokenizer it has. provenance: JSON.
+  TrainedModel(FloatModel model, Codes codes, Activations inputs, std::shared_ptr<const Checkpoint> like,
+               std::string provenance);
 
   const std::string& path() const override { return like_->path(); }
   const ModelConfig& config() const override { return model_.config; }
   Tokenizer tokenizer() const override { return like_->tokenizer(); }
+  Activations activations() const override {
+    return inputs_ == Activations::f32 ? CodedModel::activations() : inputs_;
+  }
   std::string provenance_json() const override { return provenance_; }
   WeightForm form(std::string_view site) const override;
   CodedWeight weight(std::string_view site) const override;
@@ -30,6 +34,7 @@ class TrainedModel final : public CodedModel {
   FloatModel model_;
   std::map<std::string, const Tensor*, std::less<>> tensors_;  // of model_, by name
   Codes codes_;
+  Activations inputs_;
   std::shared_ptr<const Checkpoint> like_;
   std::string provenance_;
 };

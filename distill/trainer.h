@@ -19,6 +19,7 @@
 #include "distill/spec.h"
 #include "distill/teacher_rows.h"
 #include "eval/train_report.h"
+#include "models/activations.h"
 
 namespace edgeq {
 
@@ -38,6 +39,8 @@ struct TrainInputs {
   int64_t common_vocab = 0;       // tokens that teacher and student share, the first ones
   AdapterSpec adapters;
   Codes* codes = nullptr;  // sites that are trained through their rounding; out: their codes
+  // How those sites read their inputs: rounded when the model runs (int8_block, int8_token), so in training.
+  Activations inputs = Activations::f32;
   const std::vector<Sequence>& train;
   const std::vector<Sequence>& held_out;
   // Of a training sequence's predictions, in their order, in the form TrainSpec::teacher_cache.

@@ -13,6 +13,7 @@
 #include "core/hash.h"
 #include "core/version.h"
 #include "distill/traces.h"
+#include "models/any_model.h"
 #include "models/sites.h"
 #include "models/tokenizer_data.h"
 #include "quantizers/registry.h"
@@ -56,6 +57,23 @@ Codes starting_codes(const std::optional<QuantScheme>& scheme, FloatModel& model
   return codes;
 }
 
+// How sites with codes read their inputs in training: as is asked for, else as the student's own file says. A
+// file that says nothing of them leaves them floats.
+Activations inputs_of(const StudentSpec& spec, const Codes& codes, const Checkpoint& source) {
+  if (spec.inputs && *spec.inputs != Activations::f32 && codes.empty())
+    throw Error(
+        fmt::format("student: inputs {} of a student without codes; expected quantize: SCHEME, or a "
+                    "model that has codes",
+                    activations_text(*spec.inputs)));
+  if (spec.inputs || codes.empty()) return spec.inputs.value_or(Activations::f32);
+  const Activations said = open_any_coded(source.path())->activations();
+  if (said == Activations::int8_static)
+    throw Error(
+        fmt::format("{}: its inputs are int8_static, whose scales cannot be trained with", source.path()))
+        .set_hint("student: {model: ..., inputs: int8_token}, int8_block or f32");
+  return said == Activations::int8_block ? Activations::f32 : said;
+}
+
 std::string provenance(const DistillJob& job, const std::string& key) {
   nlohmann::ordered_json j;
   j["tool"] = fmt::format("edgeq {}", version());
@@ -63,6 +81,7 @@ std::string provenance(const DistillJob& job, const std::string& key) {
   if (job.teacher != nullptr)
     j["teacher"] = {{"name", name_of(job.teacher->path())}, {"hash", job.teacher->hash()}};
   j["data"] = job.data.name;
+  if (job.beginning.inputs != Activations::f32) j["inputs"] = activations_text(job.beginning.inputs);
   j["training"] = spec_key(job.spec.train);
   j["key"] = key;
   return j.dump();
@@ -142,6 +161,7 @@ Beginning begin_student(const StudentSpec& spec, const std::shared_ptr<const Che
   if (model != nullptr) {
     Beginning begin{.student = load_float_model(*model), .codes = {}, .like = model};
     begin.codes = starting_codes(spec.scheme, begin.student, *model);
+    begin.inputs = inputs_of(spec, begin.codes, *model);
     return begin;
   }
   const ModelConfig config = student_config(spec.shape, teacher->config());
@@ -155,6 +175,7 @@ Beginning begin_student(const StudentSpec& spec, const std::shared_ptr<const Che
     begin.student = random_model(config, seed);
   }
   begin.codes = starting_codes(spec.scheme, begin.student, *teacher);
+  begin.inputs = inputs_of(spec, begin.codes, *teacher);
   return begin;
 }
 
@@ -165,10 +186,11 @@ Distilled distill(DistillJob job, const Progress& progress) {
   std::error_code failed;
   std::filesystem::create_directories(job.folder, failed);
   if (failed) throw Error(fmt::format("{}: cannot be made: {}", job.folder, failed.message()));
-  const std::string key = fmt::format("edgeq {}\nstudent {}\nteacher {}\ndata {} {}\n", version(),
-                                      hash_of(student, job.beginning.codes),
-                                      job.teacher == nullptr ? "none" : job.teacher->hash(),
-                                      sequences_hash(job.data.train), sequences_hash(job.data.held_out));
+  const std::string key =
+      fmt::format("edgeq {}\nstudent {}\ninputs {}\nteacher {}\ndata {} {}\n", version(),
+                  hash_of(student, job.beginning.codes), activations_text(job.beginning.inputs),
+                  job.teacher == nullptr ? "none" : job.teacher->hash(), sequences_hash(job.data.train),
+                  sequences_hash(job.data.held_out));
   std::optional<CachedTeacher> cached;
   const TrainingSpec& spec = job.spec;
   if (spec.train.teacher_cache && teacher)
@@ -188,6 +210,7 @@ Distilled distill(DistillJob job, const Progress& progress) {
                                   .common_vocab = job.common_vocab,
                                   .adapters = job.adapters,
                                   .codes = job.beginning.codes.empty() ? nullptr : &job.beginning.codes,
+                                  .inputs = job.beginning.inputs,
                                   .train = job.data.train,
                                   .held_out = job.data.held_out,
                                   .kept = [&](int64_t s) { return cached->cache.read(s); },
@@ -197,7 +220,7 @@ Distilled distill(DistillJob job, const Progress& progress) {
                                  progress);
   if (cached) report.cache = cached->report;
   return {.model = std::make_shared<TrainedModel>(std::move(student), std::move(job.beginning.codes),
-                                                  job.beginning.like, origin),
+                                                  job.beginning.inputs, job.beginning.like, origin),
           .report = std::move(report)};
 }
 

@@ -33,6 +33,7 @@ Dataset read_training_data(const TrainingData& data, const Checkpoint& model, ui
 struct Beginning {
   FloatModel student;
   Codes codes;                             // of sites that are trained through their rounding
+  Activations inputs = Activations::f32;   // of those sites
   std::shared_ptr<const Checkpoint> like;  // whose tokenizer and names it has
 };
 // teacher: may be null where the student has a model of its own.

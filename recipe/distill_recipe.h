@@ -25,6 +25,7 @@ struct StudentSpec {
   bool from_teacher = false;  // the teacher's tables and evenly chosen layers, else at random
   AdapterSpec adapters;
   std::optional<QuantScheme> scheme;  // quantization-aware: sites of blocks are trained through this grid
+  std::optional<Activations> inputs;  // of sites with codes, rounded in training too; none: as the model says
 };
 
 struct DistillRecipe {

@@ -43,14 +43,23 @@ StudentSpec parse_student(const YamlReader& reader, const YAML::Node& node) {
                 [&](const YAML::Node& a) { student.adapters.alpha = reader.positive(a, "alpha", 1e6); }}});
           if (student.adapters.rank == 0) reader.fail(n, "adapters have no rank");
         }},
+       {"inputs",
+        [&](const YAML::Node& n) {
+          const std::string text = reader.scalar(n, "inputs");
+          student.inputs = reader.at(n, [&] { return parse_activations(text); });
+          if (student.inputs == Activations::int8_static)
+            reader.fail(n,
+                        "inputs int8_static cannot be trained with; expected int8_token, int8_block or f32");
+        }},
        {"quantize", [&](const YAML::Node& n) {
           const std::string text = reader.scalar(n, "quantize");
           student.scheme = reader.at(n, [&] { return parse_scheme(text); });
         }}});
   if (!student.model.empty() && (shaped || student.from_teacher))
     reader.fail(node, "student has both a model and a shape or init; expected one of the two");
-  if (student.adapters.rank > 0 && student.scheme)
-    reader.fail(node, "student has both adapters and quantize; rounding is trained on whole weights");
+  if (student.adapters.rank > 0 && (student.scheme || student.inputs))
+    reader.fail(node, fmt::format("student has both adapters and {}; rounding is trained on whole weights",
+                                  student.scheme ? "quantize" : "inputs"));
   return student;
 }
 

@@ -4,10 +4,10 @@
 #include <utility>
 
 #include "calibration/collect.h"
-#include "calibration/round_inputs.h"
 #include "core/error.h"
 #include "core/parallel.h"
 #include "models/names.h"
+#include "models/round_inputs.h"
 
 namespace edgeq {
 

@@ -16,6 +16,7 @@
 
 #include "core/error.h"
 #include "models/names.h"
+#include "models/round_inputs.h"
 
 namespace edgeq {
 namespace {
@@ -138,7 +139,17 @@ bool has_bf16_products() {
 #endif
 }
 
-at::Tensor linear(const at::Tensor& x, const LinearTensors& layer) {
+at::Tensor rounded_inputs(const at::Tensor& x, Activations inputs) {
+  if (inputs == Activations::f32) return x;
+  const at::Tensor plain = x.detach();
+  at::Tensor rounded = plain.clone(at::MemoryFormat::Contiguous);
+  const int64_t cols = rounded.size(-1);
+  round_inputs({rounded.data_ptr<float>(), rounded.numel() / cols, cols}, inputs);
+  return c10::GradMode::is_enabled() ? rounded + (x - plain) : rounded;
+}
+
+at::Tensor linear(const at::Tensor& read, const LinearTensors& layer) {
+  const at::Tensor x = rounded_inputs(read, layer.inputs);
   if (layer.bf16) {
     const at::Tensor y = at::linear(x.to(at::kBFloat16), layer.weight.to(at::kBFloat16)).to(at::kFloat);
     return layer.bias.defined() ? y + layer.bias : y;

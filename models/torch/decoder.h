@@ -13,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "models/activations.h"
 #include "models/block.h"
 #include "models/config.h"
 #include "models/token.h"
@@ -23,7 +24,8 @@ namespace edgeq {
 // y = x weight^T + bias. weight [out, in]; bias [out] or undefined.
 struct LinearTensors {
   at::Tensor weight, bias;
-  bool bf16 = false;  // operands and product rounded to it
+  bool bf16 = false;                      // operands and product rounded to it
+  Activations inputs = Activations::f32;  // x rounded first: as rounded_inputs()
 };
 
 // gain [n] or undefined: x stays as it is. bias [n] or undefined (NormKind::rms).
@@ -58,6 +60,10 @@ NormTensors final_norm_of(const Ends& ends);
 
 // Whether the CPU multiplies bf16 by instructions of its own: without them LibTorch goes element by element.
 bool has_bf16_products();
+
+// x as integer kernels read it (models/round_inputs.h); gradients pass as if it had not been rounded
+// (straight-through). int8_static, whose scales are given, is none of these.
+at::Tensor rounded_inputs(const at::Tensor& x, Activations inputs);
 
 // x [tokens, in] -> [tokens, out].
 at::Tensor linear(const at::Tensor& x, const LinearTensors& layer);

@@ -8,8 +8,8 @@
 #include <limits>
 #include <vector>
 
-#include "calibration/round_inputs.h"
 #include "core/random.h"
+#include "models/round_inputs.h"
 #include "tests/support/message.h"
 
 namespace edgeq {

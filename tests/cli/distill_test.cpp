@@ -55,6 +55,25 @@ TEST(Distill, TrainsThroughTheRoundingOfAPackedFile) {
   EXPECT_THAT(again.out, HasSubstr("28 sites trained through their rounding")) << again.err;
 }
 
+// The held-out text of the training, read by the runtime's integer kernels from the written file.
+TEST(Distill, TrainsThroughTheRoundingOfInputsAndTheFileRemembersIt) {
+  const TempDir dir;
+  const std::string output = dir.file("student.packed");
+  const Outcome made = edgeq(
+      "distill " + recipe(dir, "{model: " + kTiny + ", quantize: int3-channel-sym, inputs: int8_token}") +
+      " -o " + output + " --json");
+  ASSERT_EQ(made.code, 0) << made.err;
+  EXPECT_LT(gained(nlohmann::json::parse(made.out)), 0.95);
+  EXPECT_THAT(edgeq("inspect " + output).out, HasSubstr("activations  int8_token"));
+  // A packed student trains with what its file says, unless told otherwise.
+  const auto planned = [&](const std::string& student) {
+    return edgeq("distill " + recipe(dir, "{model: " + output + student + "}") + " --dry-run").out;
+  };
+  EXPECT_THAT(planned(""), HasSubstr("28 sites trained through their rounding, inputs int8_token"));
+  EXPECT_THAT(planned(", inputs: int8_block"), HasSubstr("rounding, inputs int8_block"));
+  EXPECT_THAT(planned(", inputs: f32"), HasSubstr("trained through their rounding\n"));
+}
+
 TEST(Distill, ReadsATeacherThatAnEarlierRunKept) {
   const TempDir dir;
   const std::string text = dir.write("short.txt", read_text_file(kTinyText).substr(0, 30000));
@@ -97,6 +116,15 @@ TEST(Distill, BadRecipesAreOneLine) {
                "both top_k and");
   expect_error(run(recipe(dir, "{layers: 2}", "teacher_cache: {folder: x}\n")), "neither top_k nor samples");
   expect_error(run(recipe(dir, "{layers: 2}", "teacher_cache: {top_k: 300}\n")), "expected 1 to 255");
+  const std::string tiny = "{model: " + kTiny;
+  expect_error(run(recipe(dir, tiny + ", inputs: int8_token}")),
+               "inputs int8_token of a student without codes");
+  expect_error(run(recipe(dir, tiny + ", quantize: int8-channel-sym, inputs: int4}")),
+               "r.yaml:2: activations are \"int4\"");
+  expect_error(run(recipe(dir, tiny + ", quantize: int8-channel-sym, inputs: int8_static}")),
+               "int8_static cannot be trained with");
+  expect_error(run(recipe(dir, tiny + ", adapters: {rank: 2}, inputs: int8_token}")),
+               "both adapters and inputs");
   expect_error(run(recipe(dir, "{heads: 5}")), "5 heads are not a multiple");
   expect_error(run(recipe(dir, "{layers: 2}", "", "nowhere")), "nowhere");
   expect_error(run(dir.write("e.yaml", "student: {layers: 2}\ndata: {texts: a.txt}\ntrain: {tokens: 5}\n")),

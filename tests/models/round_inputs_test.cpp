@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "calibration/round_inputs.h"
+#include "models/round_inputs.h"
 
 #include <gtest/gtest.h>
 
