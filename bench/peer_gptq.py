@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""GPTQ W4 symmetric by another tool, on given windows; writes the dequantized model as an F32 Hugging Face folder, so that
+"""GPTQ of symmetric groups by another tool, on given windows; writes the dequantized model as an F32 Hugging Face folder, so that
 `edgeq eval` measures all tools alike. Run by bench/gptq.py in an environment that has the tool:
 
-  python peer_gptq.py gptqmodel|llmcompressor MODEL_DIR CALIBRATION.txt WINDOWS OUT_DIR [--group 64] [--threads 2]
+  python peer_gptq.py gptqmodel|llmcompressor MODEL_DIR CALIBRATION.txt WINDOWS OUT_DIR [--bits 4] [--group 64] [--threads 2]
 
 Windows: the first WINDOWS x 512 tokens of the text, no special tokens. The last line of stdout is JSON: wall and processor
 seconds of the quantization alone and the process's peak memory from its start to its end.
@@ -39,11 +39,17 @@ def tensors_of(folder):
     return tensors
 
 
+def unpack(words, bits):
+    """[words, n] of int32, each column one stream of bits, the lowest first -> [words * 32 / bits, n]."""
+    stream = ((words[:, None, :] >> torch.arange(32, dtype=torch.int32)[:, None]) & 1).reshape(-1, bits, words.shape[1])
+    return (stream << torch.arange(bits, dtype=torch.int32)[:, None]).sum(1)
+
+
 def gptqmodel(a):
     """-> name: dequantized weight, (wall, processor) seconds. The tool's own defaults (group-aware order)."""
     from gptqmodel import BACKEND, GPTQModel, QuantizeConfig
 
-    model = GPTQModel.load(a.model, QuantizeConfig(bits=4, group_size=a.group, sym=True, device="cpu"), dtype=torch.float32)
+    model = GPTQModel.load(a.model, QuantizeConfig(bits=a.bits, group_size=a.group, sym=True, device="cpu"), dtype=torch.float32)
     data = [{"input_ids": w, "attention_mask": [1] * LENGTH} for w in windows(a)]
     start, cpu = time.time(), time.process_time()
     model.quantize(data, batch_size=1, calibration_concat_size=None, calibration_sort=None, backend=BACKEND.TORCH)
@@ -53,11 +59,11 @@ def gptqmodel(a):
     model.save(saved)
     with open(os.path.join(saved, "quantize_config.json"), encoding="utf-8") as f:
         v1 = json.load(f).get("checkpoint_format") != "gptq_v2"  # v1 stores zeros less one
-    t, shifts, out = tensors_of(saved), torch.arange(8, dtype=torch.int32) * 4, {}
+    t, out = tensors_of(saved), {}
     for name in (k.removesuffix(".qweight") for k in t if k.endswith(".qweight")):
         qweight, qzeros = t[name + ".qweight"], t[name + ".qzeros"]
-        codes = ((qweight[:, None, :] >> shifts[None, :, None]) & 15).reshape(-1, qweight.shape[1])  # [in, out]
-        zeros = ((qzeros[:, :, None] >> shifts) & 15).reshape(qzeros.shape[0], -1) + int(v1)  # [groups, out]
+        codes = unpack(qweight, a.bits)  # [in, out]
+        zeros = unpack(qzeros.T, a.bits).T + int(v1)  # [groups, out]
         g = t[name + ".g_idx"].long()
         out[name + ".weight"] = ((codes - zeros[g]).float() * t[name + ".scales"].float()[g]).T
     return out, seconds
@@ -73,7 +79,7 @@ def llmcompressor(a):
     model = AutoModelForCausalLM.from_pretrained(a.model, dtype=torch.float32)
     ids = windows(a)
     data = Dataset.from_dict({"input_ids": ids, "attention_mask": [[1] * LENGTH] * len(ids)})
-    weights = {"num_bits": 4, "type": "int", "symmetric": True, "strategy": "group", "group_size": a.group}
+    weights = {"num_bits": a.bits, "type": "int", "symmetric": True, "strategy": "group", "group_size": a.group}
     recipe = GPTQModifier(config_groups={"group_0": {"targets": ["Linear"], "weights": weights}}, ignore=["lm_head"])
     start, cpu = time.time(), time.process_time()
     oneshot(model=model, tokenizer=PreTrainedTokenizerFast.from_pretrained(a.model), dataset=data, recipe=recipe,
@@ -107,6 +113,7 @@ def main():
     p.add_argument("text")
     p.add_argument("windows", type=int)
     p.add_argument("out")
+    p.add_argument("--bits", type=int, default=4)
     p.add_argument("--group", type=int, default=64)
     p.add_argument("--threads", type=int, default=2)
     a = p.parse_args()

@@ -3,7 +3,7 @@
 by `edgeq eval` on the same tokens, the codes as float weights in the LibTorch engine, against the float model.
 
   python3 bench/quality.py MODEL_DIR --gguf MODEL_F32.gguf --calibration TEXT --test TEXT --work DIR
-      [--llama BIN_DIR] [--windows 32] [--eval-windows 16] [--rows REGEX] [--threads 2]
+      [--llama BIN_DIR] [--gptqmodel PYTHON] [--windows 32] [--eval-windows 16] [--rows REGEX] [--threads 2]
 
 MODEL_DIR is a Hugging Face folder, MODEL_F32.gguf the same model for llama.cpp's tools (llama-imatrix, llama-quantize in BIN_DIR);
 their importance matrix is of the same calibration text and as many windows. A row whose result lies in --work already is not made
@@ -33,6 +33,9 @@ STAGES = [  # each adds one stage to the one before it, or changes one thing
     ("+ residual stream (the default)", CORRECTED),
     ("correction 1 instead of 0.5", GPTQ + ", correct: {{strength: 1}}"),
     ("damping 0.05 instead of 0.01", GPTQ + ", options: {{damp: 0.05}}, correct: {{strength: 0.5, damp: 0.05}}"),
+    ("correction 0.3 instead of 0.5", GPTQ + ", correct: {{strength: 0.3}}"),
+    ("stored order", GPTQ + ", options: {{order: none}}, correct: {{strength: 0.5}}"),
+    ("scales weighted by diag(H)", GPTQ + ", options: {{scale_weights: hessian}}, correct: {{strength: 0.5}}"),
     ("default + polish", CORRECTED + ", refine: [polish]"),
     ("default + polish, refit, polish", REFINED),
 ]
@@ -42,8 +45,15 @@ GRIDS = {  # other grids: (blocks, rule, table)
     "default on IQ4_NL": ("iq4_nl", CORRECTED, TABLE),
     "default on IQ4_NL + polish, refit, polish": ("iq4_nl", REFINED, TABLE),
     "default on iq4nl-g32-s8, table of 6 bits by GPTQ": ("iq4nl-g32-s8", CORRECTED, SIX),
+    "default on Q4_1": ("q4_1", CORRECTED, TABLE),
     "default on int4-g64-sym": ("int4-g64-sym", CORRECTED, TABLE),
     "default on int3-g32-sym": ("int3-g32-sym", CORRECTED, TABLE),
+    "round to nearest on int3-g64-sym": ("int3-g64-sym", "quantizer: rtn, scheme: {scheme}", TABLE),
+    "GPTQ on int3-g64-sym": ("int3-g64-sym", GPTQ, TABLE),
+    "default on int3-g64-sym": ("int3-g64-sym", CORRECTED, TABLE),
+    "default on int3-g64-asym": ("int3-g64-asym", CORRECTED, TABLE),
+    "default on int2-g64-sym": ("int2-g64-sym", CORRECTED, TABLE),
+    "default on int2-g64-asym": ("int2-g64-asym", CORRECTED, TABLE),
 }
 
 
@@ -53,8 +63,11 @@ def rows(a):
     for name, (scheme, rule, table) in GRIDS.items():
         out.append((name, lambda stem, made=(scheme, rule, table): ours(a, stem, *made)))
     if a.llama:
-        for kind in ("Q4_0", "IQ4_NL", "Q4_1"):
+        for kind in ("Q4_0", "IQ4_NL", "Q4_1", "Q3_K_M", "Q2_K"):
             out.append((f"llama.cpp {kind}, imatrix", lambda stem, kind=kind: llama(a, stem, kind)))
+    if a.gptqmodel:
+        for bits in (4, 3, 2):
+            out.append((f"GPTQModel, int{bits}-g64-sym, table float", lambda stem, bits=bits: gptqmodel(a, stem, bits)))
     return [(name, make) for name, make in out if re.search(a.rows, name)]
 
 
@@ -63,7 +76,7 @@ def ours(a, stem, scheme, rule, table=TABLE):
         f.write(f"calibration: {{windows: {a.windows}, tokens: 512}}\nrules:\n"
                 f"  - {{match: \"embedding\", {table}}}\n"
                 f"  - {{match: \"*\", {rule.format(scheme=scheme)}}}\n")
-    gguf = scheme in ("q4_0", "iq4_nl") and table == TABLE  # then the very file that llama.cpp runs is measured
+    gguf = scheme in ("q4_0", "iq4_nl", "q4_1") and table == TABLE  # then the very file that llama.cpp runs is measured
     path, target = (stem + ".gguf", "gguf:" + scheme) if gguf else (stem + ".packed", "packed")
     subprocess.run([EDGEQ, "quantize", stem + ".yaml", "--model", a.model, "--calibration", a.calibration, "--for", target, "-o", path,
                     "--overwrite", "--quiet", "--threads", str(a.threads)], check=True, stdout=subprocess.DEVNULL)
@@ -79,6 +92,12 @@ def llama(a, stem, kind):
              "--no-ppl")
     tool("llama-quantize", "--imatrix", imatrix, "--token-embedding-type", "q8_0", a.gguf, stem + ".gguf", kind, a.threads)
     return stem + ".gguf"
+
+
+def gptqmodel(a, stem, bits):
+    subprocess.run([a.gptqmodel, os.path.join(HERE, "peer_gptq.py"), "gptqmodel", a.model, a.calibration, str(a.windows), stem, "--bits",
+                    str(bits), "--threads", str(a.threads)], check=True, stdout=subprocess.DEVNULL)
+    return stem
 
 
 def measure(a, name, make):
@@ -109,7 +128,8 @@ def main():
     p.add_argument("--calibration", required=True)
     p.add_argument("--test", required=True)
     p.add_argument("--work", required=True)
-    p.add_argument("--llama")
+    p.add_argument("--llama", help="folder of its programs")
+    p.add_argument("--gptqmodel", help="a Python that has it")
     p.add_argument("--windows", type=int, default=32)
     p.add_argument("--eval-windows", type=int, default=16)
     p.add_argument("--rows", default="", help="only rows whose name matches")
