@@ -60,11 +60,17 @@ std::string plan_text(const PruneSpec& spec, const ModelConfig& before, const Mo
   return text;
 }
 
+// What an option says, if it is given.
+template <class Value>
+std::optional<Value> said(const std::string& option, Value (*parse)(std::string_view)) {
+  return option.empty() ? std::nullopt : std::optional(parse(option));
+}
+
 std::optional<VocabularyCut> vocabulary_cut(const PruneArgs& args) {
   if (args.vocab_unused && !args.vocab.empty())
     throw Error("both --vocab and --vocab-unused; expected one of the two");
   if (args.vocab_unused) return VocabularyCut{};
-  return args.vocab.empty() ? std::nullopt : std::optional(parse_vocabulary_cut(args.vocab));
+  return said(args.vocab, parse_vocabulary_cut);
 }
 
 // Short sequences and small batches: many steps of few tokens heal better than few steps of many. The rate
@@ -84,7 +90,7 @@ void prune_command(PruneArgs& args) {
   if (args.threads != 0) set_thread_count(args.threads);
   args.output = without_slash(args.output);
   args.spec.compensate = !args.plain;
-  args.spec.mask = mask_spec(args.sparsity, args.pattern, args.mask);
+  args.spec.mask = mask_spec(said(args.sparsity, parse_share), said(args.pattern, parse_pattern), args.mask);
   if (args.heal != 0) check_healable(args.spec);
   const std::shared_ptr<const Checkpoint> whole = open_checkpoint(args.model);
   std::shared_ptr<const Checkpoint> checkpoint = whole;
@@ -95,8 +101,7 @@ void prune_command(PruneArgs& args) {
     if (!args.json) fmt::print("{} of the {} tokens are in the text\n", trimmed.seen, whole->config().vocab);
   }
   const auto target = pruned_target(args.spec, *checkpoint, args.target);
-  args.spec.budget = prune_budget(
-      args.budget.empty() ? std::nullopt : std::optional(parse_size_limit(args.budget)), args.kinds);
+  args.spec.budget = prune_budget(said<SizeLimit>(args.budget, parse_size_limit), args.kinds);
   args.spec = within_budget(args.spec, checkpoint->config(), target->name());
   const Cuts plan = plan_cuts(args.spec, checkpoint->config());
   require_config(args.spec, checkpoint->config());

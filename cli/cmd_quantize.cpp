@@ -159,7 +159,7 @@ void quantize(const QuantizeArgs& args) {
     pruning = prune_report(*recipe.prune, whole, pruned->model()->cuts());
     checkpoint = pruned->checkpoint();
     stages.push_back({"pruned", checkpoint, pruned->seconds()});
-    if (recipe.prune->per_layer) jobs = plan_jobs(args, recipe, *checkpoint);
+    jobs = plan_jobs(args, recipe, *checkpoint);  // by the shapes that there are now
   }
   if (heal) {
     Distilled done = heal->run(checkpoint, bar);

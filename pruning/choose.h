@@ -21,8 +21,7 @@ struct Choice {
 // order.
 Kept best_heads(const std::vector<double>& scores, const LayerShape& before, const LayerShape& after);
 
-// Every KV head keeps its best query heads; when KV heads go as well, those stay whose query heads are worth
-// most together. Ties stay in the order of the units.
+// By the score: best_heads(), or one after another where the score says so.
 Choice choose_heads(const ScoreEntry& score, const UnitFacts& facts, const LayerShape& before,
                     const LayerShape& after);
 Choice choose_channels(const ScoreEntry& score, const UnitFacts& facts, int64_t channels);

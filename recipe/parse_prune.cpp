@@ -10,7 +10,8 @@ namespace edgeq {
 
 PruneSpec parse_prune(const YamlReader& reader, const YAML::Node& node) {
   PruneSpec spec;
-  std::string sparsity, pattern, mask, kinds;
+  std::string mask, kinds;
+  std::optional<Sparsity> share, pattern;
   std::optional<SizeLimit> most;
   const auto budget = [&](const YAML::Node& n) {
     const auto limit = [&](const char* unit) {
@@ -44,9 +45,21 @@ PruneSpec parse_prune(const YamlReader& reader, const YAML::Node& node) {
                  const std::string text = reader.scalar(n, "vocab");
                  spec.vocab = reader.at(n, [&] { return parse_vocabulary_cut(text); });
                }},
-              {"sparsity", [&](const YAML::Node& n) { sparsity = reader.scalar(n, "sparsity"); }},
-              {"nm", [&](const YAML::Node& n) { pattern = reader.scalar(n, "nm"); }},
-              {"mask", [&](const YAML::Node& n) { mask = reader.scalar(n, "mask"); }},
+              {"sparsity",
+               [&](const YAML::Node& n) {
+                 const std::string text = reader.scalar(n, "sparsity");
+                 share = reader.at(n, [&] { return parse_share(text); });
+               }},
+              {"nm",
+               [&](const YAML::Node& n) {
+                 const std::string text = reader.scalar(n, "nm");
+                 pattern = reader.at(n, [&] { return parse_pattern(text); });
+               }},
+              {"mask",
+               [&](const YAML::Node& n) {
+                 mask = reader.scalar(n, "mask");
+                 reader.at(n, [&] { mask_method(mask); });
+               }},
               {"score",
                [&](const YAML::Node& n) {
                  spec.score = reader.scalar(n, "score");
@@ -59,7 +72,7 @@ PruneSpec parse_prune(const YamlReader& reader, const YAML::Node& node) {
                }},
               {"compensate", [&](const YAML::Node& n) { spec.compensate = reader.flag(n, "compensate"); }}});
   reader.at(node, [&] {
-    spec.mask = mask_spec(sparsity, pattern, mask);
+    spec.mask = mask_spec(share, pattern, mask);
     spec.budget = prune_budget(most, kinds);
   });
   if (!spec.shares.any() && !spec.mask && !spec.budget && !spec.vocab)

@@ -5,14 +5,14 @@
 
 namespace edgeq {
 
-std::optional<MaskSpec> mask_spec(std::string_view sparsity, std::string_view nm, std::string_view method) {
-  if (!sparsity.empty() && !nm.empty()) throw Error("both sparsity and nm; expected one of the two");
-  if (sparsity.empty() && nm.empty()) {
+std::optional<MaskSpec> mask_spec(const std::optional<Sparsity>& share,
+                                  const std::optional<Sparsity>& pattern, std::string_view method) {
+  if (share && pattern) throw Error("both sparsity and nm; expected one of the two");
+  if (!share && !pattern) {
     if (!method.empty()) throw Error("mask says how, but not how much; expected sparsity or nm too");
     return std::nullopt;
   }
-  MaskSpec mask;
-  mask.sparsity = nm.empty() ? parse_share(sparsity) : parse_pattern(nm);
+  MaskSpec mask{.sparsity = share ? *share : *pattern};
   if (!method.empty()) mask.method = mask_method(method).name;
   return mask;
 }
